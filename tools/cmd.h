@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The commands, one file each, and what they share. */
+#ifndef TOOLS_CMD_H
+#define TOOLS_CMD_H
+
+#include "tools/cli.h"
+#include "vhd/vhd.h"
+
+int cmd_info(struct cli *cli, const char *image, struct vhd_err *err);
+int cmd_map(struct cli *cli, const char *image, struct vhd_err *err);
+int cmd_check(struct cli *cli, const char *image, struct vhd_err *err);
+int cmd_create(struct cli *cli, const char *image, struct vhd_err *err);
+int cmd_zero(struct cli *cli, const char *image, struct vhd_err *err);
+int cmd_compact(struct cli *cli, const char *image, struct vhd_err *err);
+int cmd_shrink(struct cli *cli, const char *image, struct vhd_err *err);
+int cmd_umount(struct cli *cli, const char *mountpoint, struct vhd_err *err);
+
+/* Puts code and a sentence of the tool's own in err. Returns code. */
+int cmd_fail(struct vhd_err *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* A vhd_warn_fn; arg is the struct cli. */
+void cmd_warn(void *arg, const char *sentence);
+
+/* Opens an image to look at it; what has to be known of it goes to stderr unless -q. */
+int cmd_open(vhd_image **img, struct cli *cli, const char *image, bool force_share,
+	     struct vhd_err *err);
+
+#endif

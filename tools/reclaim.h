@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* zero, compact and shrink: one job on one image, run and told of in the same way. */
+#ifndef TOOLS_RECLAIM_H
+#define TOOLS_RECLAIM_H
+
+#include "tools/cli.h"
+#include "tools/stay.h"
+#include "vhd/guest.h"
+
+struct reclaim;
+
+/* What a command does once everything is open. 0 or -errno. */
+typedef int (*reclaim_fn)(struct reclaim *job, struct vhd_err *err);
+
+struct reclaim_verb {
+	reclaim_fn run;
+	bool has_guest;		/* looks into the disk */
+	bool takes_raw;		/* serves images that are no VHD */
+	bool has_stay;		/* a dry run tells why blocks stay */
+	bool is_in_file;	/* its gain is in the file's length; else in the host's room */
+};
+
+struct reclaim {
+	struct cli *cli;
+	const struct reclaim_verb *verb;
+	const char *image;
+	vhd_image *img;
+	struct guest *guest;	/* NULL unless the verb has one */
+	bool *is_selected;	/* of the guest's volumes */
+	struct vhd_free_map free_map;	/* of the guest */
+	struct stay stay;	/* of a dry run, where the verb has it */
+	struct vhd_reclaim_opts opts;
+	struct vhd_reclaim_result result;
+};
+
+/* Serves image from opening to the closing line. An exit status, or -errno with err filled. */
+int reclaim(struct cli *cli, const char *image, const struct reclaim_verb *verb,
+	    struct vhd_err *err);
+
+#endif

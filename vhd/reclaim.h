@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the long jobs that give room back have in common: limits, progress, the disk held still. */
+#ifndef VHD_RECLAIM_H
+#define VHD_RECLAIM_H
+
+#include "vhd/classify.h"
+#include "vhd/image.h"
+#include "vhd/plan.h"
+
+struct reclaim {
+	struct vhd_image *img;
+	const struct vhd_reclaim_opts *opts;
+	struct vhd_reclaim_result *result;
+	struct vhd_progress progress;
+	uint64_t deadline;	/* of the monotonic clock in ns; 0: none */
+	uint64_t last_step;	/* progress.done then */
+	uint64_t batch;		/* bytes between two commits */
+	int stop;		/* -ECANCELED, or 1: time is over; 0 */
+	struct classify scan;
+	uint8_t *drop;		/* [blocks] 1: the block may go */
+};
+
+/* Checks that the image can be worked on, and holds the disk still until reclaim_end, which follows
+ * in any case. opts may be NULL. */
+int reclaim_begin(struct reclaim *r, struct vhd_image *img, const struct vhd_reclaim_opts *opts,
+		  struct vhd_reclaim_result *result, struct vhd_err *err);
+void reclaim_end(struct reclaim *r);
+
+void reclaim_phase(struct reclaim *r, const char *phase, uint64_t total);
+/* len bytes more were done. False once the job has to stop. */
+bool reclaim_step(struct reclaim *r, uint64_t len);
+/* All of the phase is done and durable. */
+void reclaim_phase_done(struct reclaim *r);
+
+/* Classifies blk (mapped, or a piece of a fixed image), counts it, and notes in r->drop whether it
+ * may go. */
+int reclaim_classify(struct reclaim *r, uint32_t blk, struct classify_block *out,
+		     struct vhd_err *err);
+/* blk gives its slot back; durable with the next commit. */
+int reclaim_drop(struct reclaim *r, uint32_t blk, struct vhd_err *err);
+/* Sets file_size_after to what the plan without the blocks in r->drop reaches. */
+int reclaim_predict(struct reclaim *r, struct vhd_err *err);
+/* How much of buf, which lies or is to lie at file_off, from its start on is of one kind, page by
+ * page of the file: all zeros, or not. */
+size_t reclaim_page_run(const uint8_t *buf, size_t len, uint64_t file_off, bool *is_zero);
+/* rc, or what a stop makes of success. */
+int reclaim_result(struct reclaim *r, int rc, struct vhd_err *err);
+
+#endif
