@@ -94,13 +94,32 @@ static int mount_status(void)
 	return geteuid() != 0 && access("/dev/fuse", F_OK) == 0 ? STATUS_USAGE : STATUS_SYSTEM;
 }
 
+/*
+ * Under auto_unmount fusermount3 waits for its socket to be closed, and unmounts if the mount is
+ * dead by then. A killed process closes what it holds in the order of the numbers, and Linux lets
+ * go of the last closed first: without a copy of the device behind the socket, a request of
+ * fusermount3 can be the one that is aborted, and the dead mount stays.
+ */
+static void hold_device(struct session *session)
+{
+	session->held = fcntl(fuse_session_fd(session->fuse), F_DUPFD_CLOEXEC, 100);
+}
+
+static void let_go_of_device(struct session *session)
+{
+	if (session->held >= 0)
+		close(session->held);
+	session->held = -1;
+}
+
 int session_open(struct session *session, struct opts *opts, struct disk *disk)
 {
 	struct capture capture;
 	char words[512];
 	int ret = -1;
 
-	*session = (struct session) { .image = opts->image, .mountpoint = opts->mountpoint };
+	*session = (struct session) { .image = opts->image, .mountpoint = opts->mountpoint,
+				      .held = -1 };
 	if (add_our_options(opts) == 0) {
 		capture_begin(&capture);
 		session->fuse = fuse_session_new(&opts->fuse, &ops_table, sizeof(ops_table), disk);
@@ -111,6 +130,7 @@ int session_open(struct session *session, struct opts *opts, struct disk *disk)
 		snprintf(words, sizeof(words), "%s", strerror(ENOMEM));
 	}
 	if (ret == 0) {
+		hold_device(session);
 		ret = read_device(opts->mountpoint, &session->device);
 		if (ret == 0) {
 			utab_add(opts->image, opts->mountpoint);
@@ -186,6 +206,7 @@ void session_close(struct session *session)
 {
 	if (!session->fuse)
 		return;
+	let_go_of_device(session);
 	/* libfuse unmounts by the path alone, which may be another's after ours was detached. */
 	if (!atomic_load(&session->is_detached)) {
 		fuse_session_unmount(session->fuse);

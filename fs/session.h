@@ -16,6 +16,7 @@ struct session {
 	const char *image, *mountpoint;	/* of the opts */
 	dev_t device;		/* the mounted filesystem's, unique while it lives */
 	atomic_bool is_detached;
+	int held;		/* a second descriptor of the device, or -1 */
 };
 
 /* Mounts. A status of mount(8): when not STATUS_OK, the sentence has been said. */
