@@ -96,6 +96,15 @@ static int fill_uuid(uint8_t uuid[16], const char *name, const struct vhd_create
 	return 0;
 }
 
+/* By the clock that other programs read: time() may be a tick behind it, in the second before. */
+static uint32_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint32_t)(ts.tv_sec - FMT_EPOCH);
+}
+
 static void fill_footer(struct fmt_footer *footer, const struct vhd_create_opts *opts)
 {
 	bool is_fixed = opts->type == VHD_FIXED;
@@ -103,8 +112,7 @@ static void fill_footer(struct fmt_footer *footer, const struct vhd_create_opts 
 	footer->features = 2;
 	footer->version = 0x00010000;
 	footer->data_offset = is_fixed ? FMT_NO_OFFSET : HEADER_OFF;
-	footer->timestamp = opts->timestamp ? opts->timestamp :
-			    (uint32_t)(time(NULL) - FMT_EPOCH);
+	footer->timestamp = opts->timestamp ? opts->timestamp : now();
 	memcpy(footer->creator, "win ", 4);
 	footer->creator_version = 0x00060003;
 	memcpy(footer->creator_os, "Wi2k", 4);
