@@ -42,6 +42,8 @@ struct trial {
 	uint32_t marker;	/* not 0: a differencing image is to be made, of the given size */
 	bool may_be_full;	/* -ENOSPC is no failure */
 	bool then_writes;	/* after the verb, before close */
+	bool only_reads;	/* the verb has the image read-only */
+	struct mem_file *copied;	/* what the verb wrote, beside the image; or NULL */
 	bool has_odd_end;	/* opening for writing mends the end of the file */
 	char why[512];
 };
@@ -54,7 +56,7 @@ static uint64_t below(struct trial *t, uint64_t n)
 static bool fail(struct trial *t, const char *what, const struct vhd_err *err)
 {
 	if (!t->why[0])
-		snprintf(t->why, sizeof(t->why), "%s: %.300s", what, err ? err->msg : "");
+		snprintf(t->why, sizeof(t->why), "%.200s: %.300s", what, err ? err->msg : "");
 	return false;
 }
 
@@ -279,7 +281,7 @@ static int run_verb(struct trial *t, verb_fn verb, const struct vhd_reclaim_opts
 {
 	struct vhd_err err = { 0 };
 	vhd_image *img;
-	int rc = open_trial(t, &img, opts->dry_run, &err);
+	int rc = open_trial(t, &img, opts->dry_run || t->only_reads, &err);
 
 	t->asked = 0;
 	memset(result, 0, sizeof(*result));
@@ -459,6 +461,8 @@ static void start_trial(struct trial *t, uint64_t random, uint32_t block_size)
 static void end_trial(struct trial *t)
 {
 	free(t->is_kept);
+	if (t->copied)
+		mem_free(t->copied);
 	if (t->parent)
 		mem_free(t->parent);
 	free(t->before);
@@ -631,6 +635,81 @@ static void discard_some(struct trial *t)
 		fail(t, "close", &err);
 }
 
+static int copy(vhd_image *img, const struct vhd_reclaim_opts *opts,
+		struct vhd_reclaim_result *result, struct vhd_err *err)
+{
+	struct trial *t = opts->progress_arg;
+	struct vhd_io *out;
+	int rc;
+
+	if (opts->dry_run)
+		return vhd_copy_io(img, NULL, "copy.vhd", opts, result, err);
+	if (t->copied)
+		mem_free(t->copied);
+	t->copied = mem_new();
+	out = mem_open(t->copied);
+	rc = vhd_copy_io(img, out, "copy.vhd", opts, result, err);
+	out->ops->close(out);
+	return rc;
+}
+
+static void note_problem(void *arg, const struct vhd_problem *problem)
+{
+	fail(arg, problem->message, NULL);
+}
+
+static bool is_sound(struct trial *t)
+{
+	const struct vhd_check_opts opts = {
+		.force_share = true, .report = note_problem, .report_arg = t,
+	};
+	struct vhd_check_result result;
+	struct vhd_err err = { 0 };
+
+	if (vhd_check_io(mem_open(t->file), "copy.vhd", &opts, &result, &err))
+		return fail(t, "check", &err);
+	return (!result.errors && !result.leaks) || fail(t, "the copy is not sound", NULL);
+}
+
+/* The copy is what compacting would have left, and the image is as it was. */
+static bool try_copy(struct trial *t)
+{
+	struct vhd_reclaim_opts opts = {
+		.free = below(t, 2) ? &t->map : NULL, .no_holes = !below(t, 4), .align = true,
+		.progress = on_progress, .progress_arg = t,
+	};
+	struct mem_file *was = mem_clone(t->file);
+	struct vhd_reclaim_result dry, real;
+	struct oracle_result result;
+	bool is_ok;
+
+	if (!opts.free)
+		memset(t->is_free, 0, (size_t)t->size / SECTOR * sizeof(*t->is_free));
+	t->only_reads = true;
+	is_ok = read_all(t, t->before, &result) && run_dry(t, copy, &opts, &dry);
+	t->steps_left = 1;
+	if (is_ok && run_verb(t, copy, &opts, &real) != -ECANCELED)
+		is_ok = fail(t, "it is not to be stopped", NULL);
+	t->steps_left = 0;
+	is_ok = is_ok && !run_verb(t, copy, &opts, &real) && !t->why[0];
+	t->only_reads = false;
+	if (is_ok && !is_same_file(was, t->file))
+		is_ok = fail(t, "the image was written", NULL);
+	mem_free(was);
+	if (!is_ok)
+		return false;
+	mem_free(t->file);
+	t->file = t->copied;
+	t->copied = NULL;
+	if (!check_same(t, &dry, &real) || !check_contents(t, true) || !is_sound(t))
+		return false;
+	if (mem_size(t->file) != real.file_size_after || !is_all_aligned(t))
+		return fail(t, "the copy is not laid out as it should be", NULL);
+	if (opts.no_holes && mem_allocated(t->file) < mem_size(t->file))
+		return fail(t, "there are holes left", NULL);
+	return run_again(t, vhd_compact, &opts, &real);
+}
+
 /* A host that is full: as far as it goes, and to the end with the room that it asks for. */
 static bool try_full(struct trial *t)
 {
@@ -698,6 +777,12 @@ static bool try_compact_child(struct trial *t)
 	return try_compact(t);
 }
 
+static bool try_copy_child(struct trial *t)
+{
+	make_child(t);
+	return try_copy(t);
+}
+
 static void try_many(uint32_t block_size, unsigned count, bool (*try)(struct trial *t))
 {
 	uint64_t random = runner_seed() + block_size;
@@ -719,15 +804,15 @@ static void try_many(uint32_t block_size, unsigned count, bool (*try)(struct tri
 
 static void test_free_becomes_zeros_in_small_blocks(void)
 {
-	try_many(4096, is_long() ? 20000 : 1000, try_zero);
+	try_many(4096, is_long() ? 8000 : 1000, try_zero);
 	try_many(16384, is_long() ? 5000 : 300, try_zero);
 }
 
 static void test_free_becomes_zeros_in_large_blocks(void)
 {
-	try_many(512 << 10, is_long() ? 200 : 6, try_zero);
-	try_many(2 << 20, is_long() ? 100 : 3, try_zero);
-	try_many(4 << 20, is_long() ? 40 : 1, try_zero);
+	try_many(512 << 10, is_long() ? 60 : 6, try_zero);
+	try_many(2 << 20, is_long() ? 25 : 3, try_zero);
+	try_many(4 << 20, is_long() ? 10 : 1, try_zero);
 }
 
 static void test_free_becomes_zeros_in_fixed_and_raw_images(void)
@@ -738,27 +823,39 @@ static void test_free_becomes_zeros_in_fixed_and_raw_images(void)
 
 static void test_free_becomes_zeros_in_a_child(void)
 {
-	try_many(4096, is_long() ? 10000 : 600, try_zero_child);
+	try_many(4096, is_long() ? 5000 : 600, try_zero_child);
 	try_many(16384, is_long() ? 2000 : 100, try_zero_child);
 }
 
 static void test_compacted_small_blocks(void)
 {
-	try_many(4096, is_long() ? 40000 : 1500, try_compact);
+	try_many(4096, is_long() ? 15000 : 1500, try_compact);
 	try_many(16384, is_long() ? 5000 : 300, try_compact);
 }
 
 static void test_compacted_large_blocks(void)
 {
-	try_many(512 << 10, is_long() ? 200 : 6, try_compact);
-	try_many(2 << 20, is_long() ? 100 : 3, try_compact);
-	try_many(4 << 20, is_long() ? 40 : 1, try_compact);
+	try_many(512 << 10, is_long() ? 60 : 6, try_compact);
+	try_many(2 << 20, is_long() ? 25 : 3, try_compact);
+	try_many(4 << 20, is_long() ? 10 : 1, try_compact);
 }
 
 static void test_shrunk(void)
 {
-	try_many(4096, is_long() ? 10000 : 500, try_shrink);
+	try_many(4096, is_long() ? 5000 : 500, try_shrink);
 	try_many(65536, is_long() ? 200 : 20, try_shrink);
+}
+
+static void test_copied(void)
+{
+	try_many(4096, is_long() ? 10000 : 1000, try_copy);
+	try_many(65536, is_long() ? 200 : 20, try_copy);
+	try_many(2 << 20, 2, try_copy);
+}
+
+static void test_copied_child(void)
+{
+	try_many(4096, is_long() ? 5000 : 500, try_copy_child);
 }
 
 /* The same on the host's filesystem, through io_file.c: real holes, and a real cut. */
@@ -850,13 +947,13 @@ static void test_compacted_layouts_stay_as_they_were(void)
 
 static void test_compacted_on_a_full_host(void)
 {
-	try_many(4096, is_long() ? 20000 : 1000, try_full);
+	try_many(4096, is_long() ? 8000 : 1000, try_full);
 	try_many(65536, is_long() ? 500 : 30, try_full);
 }
 
 static void test_compacted_child(void)
 {
-	try_many(4096, is_long() ? 10000 : 600, try_compact_child);
+	try_many(4096, is_long() ? 5000 : 600, try_compact_child);
 }
 
 /* A guest that goes on meanwhile: its writes are refused, and its reads are not. */
@@ -965,6 +1062,8 @@ static const struct test tests[] = {
 	{ "compacted_small_blocks", test_compacted_small_blocks },
 	{ "compacted_large_blocks", test_compacted_large_blocks },
 	{ "shrunk", test_shrunk },
+	{ "copied", test_copied },
+	{ "copied_child", test_copied_child },
 	{ "zeroed_and_compacted_real_files", test_zeroed_and_compacted_real_files },
 	{ "compacted_layouts_stay_as_they_were", test_compacted_layouts_stay_as_they_were },
 	{ "compacted_on_a_full_host", test_compacted_on_a_full_host },

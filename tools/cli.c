@@ -55,6 +55,8 @@ static const struct option options[CLI_OPTIONS] = {
 			   "leave no holes, for hosts that refuse sparse files" },
 	[CLI_MAX_TIME] = { 0, "max-time", ARG_REQUIRED, "SECONDS", false,
 			   "stop after so long, with what was gained till then" },
+	[CLI_OUTPUT_FILE] = { 0, "output-file", ARG_REQUIRED, "OUT", false,
+			      "write a compacted copy instead; never replaces a file" },
 	[CLI_OUTPUT] = { 0, "output", ARG_REQUIRED, "human|json", true,
 			 "for people (the default) or for programs" },
 	[CLI_OUTPUT_DRAWN] = { 0, "output", ARG_REQUIRED, "human|json|svg", true,

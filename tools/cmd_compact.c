@@ -1,17 +1,48 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * vhdimg compact: gives back every block that reads as zeros, in place. vhdimg shrink: zeroes what
- * the filesystems inside do not use, and compacts, in one go.
+ * the filesystems inside do not use, and compacts, in one go. With --output-file either writes a
+ * copy that is so, and leaves the image alone.
  */
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "tools/cmd.h"
 #include "tools/reclaim.h"
+#include "tools/say.h"
+
+/* Names of the parent are as the image has them, and from another folder they may lead nowhere. */
+static void look_for_parent(const struct reclaim *job)
+{
+	const struct vhd_open_opts opts = { .is_readonly = true, .no_lock = true };
+	struct vhd_err err = { 0 };
+	vhd_image *copy;
+
+	if (vhd_open(&copy, job->out, &opts, &err))
+		say("%s", err.msg);
+	else
+		vhd_close(copy, NULL);
+}
+
+static int copy(struct reclaim *job, struct vhd_err *err)
+{
+	struct stat st;
+	int rc;
+
+	if (job->opts.dry_run && lstat(job->out, &st) == 0)
+		return cmd_fail(err, -EEXIST, "%s: exists already", job->out);
+	rc = vhd_copy(job->img, job->out, &job->opts, &job->result, err);
+	if (!rc && !job->opts.dry_run && vhd_parent(job->img))
+		look_for_parent(job);
+	return rc;
+}
 
 static int compact(struct reclaim *job, struct vhd_err *err)
 {
 	job->opts.align = cli_has(job->cli, CLI_ALIGN);
 	job->opts.no_holes = cli_has(job->cli, CLI_NO_HOLES);
+	if (job->out)
+		return copy(job, err);
 	return vhd_compact(job->img, &job->opts, &job->result, err);
 }
 
@@ -24,7 +55,7 @@ static int shrink(struct reclaim *job, struct vhd_err *err)
 	struct vhd_reclaim_result zeroed;
 	int rc;
 
-	if (job->opts.dry_run)
+	if (job->opts.dry_run || job->out)
 		return compact(job, err);
 	job->opts.write_zeros = cli_has(job->cli, CLI_WRITE);
 	job->opts.scrub = cli_has(job->cli, CLI_SCRUB);

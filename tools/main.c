@@ -53,8 +53,8 @@ static const struct cli_command commands[] = {
 		.summary = "Gives back every block that reads as zeros, in place",
 		.min_args = 1,
 		.options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_PROGRESS) | CLI_BIT(CLI_ALIGN) |
-			   CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_MAX_TIME) | CLI_BIT(CLI_OUTPUT) |
-			   CLI_BIT(CLI_NO_LOCK),
+			   CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_MAX_TIME) |
+			   CLI_BIT(CLI_OUTPUT_FILE) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "shrink", .arguments = "IMAGE...", .is_each = true, .run = cmd_shrink,
 		.summary = "Zeroes what is free inside, and compacts",
@@ -63,7 +63,7 @@ static const struct cli_command commands[] = {
 			   CLI_BIT(CLI_IGNORE) | CLI_BIT(CLI_GAPS) | CLI_BIT(CLI_WRITE) |
 			   CLI_BIT(CLI_SCRUB) | CLI_BIT(CLI_NO_SANDBOX) | CLI_BIT(CLI_FORCE) |
 			   CLI_BIT(CLI_ALIGN) | CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_MAX_TIME) |
-			   CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_NO_LOCK),
+			   CLI_BIT(CLI_OUTPUT_FILE) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "umount", .arguments = "MOUNTPOINT", .run = cmd_umount,
 		.summary = "Unmounts what vhdfuse mounted, and waits until the image is closed",

@@ -29,6 +29,11 @@ struct sizes {
 	struct timespec mtime;
 };
 
+static bool is_left_alone(const struct reclaim *job)
+{
+	return job->opts.dry_run || job->out;
+}
+
 static int measure(const char *image, struct sizes *sizes, struct vhd_err *err)
 {
 	struct stat st;
@@ -58,7 +63,7 @@ static int look_for_children(struct reclaim *job, bool *is_parent, struct vhd_er
 	int rc = vhd_find_children(job->img, note_child, &child, err);
 
 	*is_parent = child;
-	if (!rc && child && job->verb->has_guest && !cli_has(job->cli, CLI_FORCE))
+	if (!rc && child && job->verb->has_guest && !job->out && !cli_has(job->cli, CLI_FORCE))
 		rc = cmd_fail(err, -EBUSY, "%s: it is the parent of %s; --force goes on "
 			      "all the same", job->image, child);
 	free(child);
@@ -108,7 +113,7 @@ static int look_inside(struct reclaim *job, struct progress *progress, struct vh
 static int open_image(struct reclaim *job, struct vhd_err *err)
 {
 	struct vhd_open_opts opts = {
-		.is_readonly = job->opts.dry_run,
+		.is_readonly = is_left_alone(job),
 		.no_lock = cli_has(job->cli, CLI_NO_LOCK),
 		.allow_raw = job->verb->takes_raw,
 		.warn = cmd_warn,
@@ -179,8 +184,9 @@ static int print_json(const struct reclaim *job, const struct sizes *before,
 	json_t *skipped = job->guest ? volumes_skipped_json(job->guest, job->is_selected) :
 				       json_array();
 	json_t *value = json_pack(
-		"{s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:s}",
+		"{s:o, s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:s}",
 		"filename", out_text(job->image),
+		"output-file", job->out ? out_text(job->out) : json_null(),
 		"dry-run", (int)job->opts.dry_run,
 		"file-size-before", (json_int_t)before->file,
 		"file-size-after", (json_int_t)(job->opts.dry_run ? result->file_size_after :
@@ -203,17 +209,34 @@ static int print_json(const struct reclaim *job, const struct sizes *before,
 	return 0;
 }
 
+/* Nothing was written that bears the name. Of what is wrong with the path, only the new file can be
+ * meant: the image was open. */
+static int fail_copy(const struct reclaim *job, int rc, struct vhd_err *err)
+{
+	if (rc == -ECANCELED && progress_status()) {
+		say("%s: stopped; %s was not written", job->image, job->out);
+		return progress_status();
+	}
+	if (rc != -ENOENT && rc != -ENOTDIR && rc != -ELOOP)
+		return rc;
+	say("%s", err->msg);
+	return STATUS_CANNOT_CREATE;
+}
+
 /* Tells what was reached, and judges it. */
 static int conclude(struct reclaim *job, int rc, const struct sizes *before, uint64_t seconds,
 		    struct vhd_err *err)
 {
 	bool has_unclean = job->guest && volumes_have_unclean(job->guest, job->is_selected);
-	bool is_reached = !rc || rc == -ECANCELED || rc == -ENOSPC;
+	bool is_reached = !rc || (!job->out && (rc == -ECANCELED || rc == -ENOSPC));
 	struct sizes after;
 	int told = 0;
 
-	if (!is_reached || measure(job->image, &after, err))
-		return rc;
+	if (!is_reached)
+		return job->out ? fail_copy(job, rc, err) : rc;
+	told = measure(job->out && !job->opts.dry_run ? job->out : job->image, &after, err);
+	if (told)
+		return rc ? rc : told;
 	if (cli_is_json(job->cli)) {
 		told = print_json(job, before, &after, status_word(job, rc, has_unclean));
 	} else if (!cli_has(job->cli, CLI_QUIET)) {
@@ -251,6 +274,12 @@ static int read_options(struct reclaim *job)
 	char *end;
 
 	job->opts.dry_run = cli_has(job->cli, CLI_DRY_RUN);
+	job->out = job->cli->value[CLI_OUTPUT_FILE];
+	if (job->out && job->cli->argc > 1)
+		return cli_usage(job->cli->command, "--output-file is for one image at a time");
+	if (job->out && text)
+		return cli_usage(job->cli->command, "--max-time makes no whole copy: not with "
+				 "--output-file");
 	if (!text)
 		return -1;
 	errno = 0;
@@ -286,7 +315,7 @@ int reclaim(struct cli *cli, const char *image, const struct reclaim_verb *verb,
 	else
 		rc = run(&job, &progress, &is_parent, err);
 	seconds = progress_end(&progress);
-	if (is_parent && !job.opts.dry_run)
+	if (is_parent && !is_left_alone(&job))
 		keep_mtime(image, &before);
 	if (rc <= 0)
 		rc = conclude(&job, rc, &before, seconds, err);

@@ -24,6 +24,7 @@ struct reclaim {
 	struct cli *cli;
 	const struct reclaim_verb *verb;
 	const char *image;
+	const char *out;	/* the copy that is written instead, and not the image; or NULL */
 	vhd_image *img;
 	struct guest *guest;	/* NULL unless the verb has one */
 	bool *is_selected;	/* of the guest's volumes */

@@ -265,12 +265,6 @@ static int compact(struct compact *c, struct vhd_err *err)
 	return rc ? rc : told;
 }
 
-static int refuse_fixed(const struct vhd_image *img, struct vhd_err *err)
-{
-	return vhd_err_set(err, -ENOTSUP, "%s: %s, in which there are no blocks to give back",
-			   img->name, img->is_raw ? "no VHD but a raw disk" : "a fixed VHD");
-}
-
 int vhd_compact(vhd_image *img, const struct vhd_reclaim_opts *opts,
 		struct vhd_reclaim_result *result, struct vhd_err *err)
 {
@@ -279,7 +273,7 @@ int vhd_compact(vhd_image *img, const struct vhd_reclaim_opts *opts,
 
 	*result = (struct vhd_reclaim_result){ 0 };
 	if (image_is_fixed(img))
-		return refuse_fixed(img, err);
+		return reclaim_refuse_fixed(img, err);
 	rc = reclaim_begin(&c.r, img, opts, result, err);
 	if (!rc)
 		rc = compact(&c, err);

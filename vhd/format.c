@@ -207,6 +207,19 @@ const char *fmt_header_decode(struct fmt_header *out, const uint8_t raw[FMT_HEAD
 	return NULL;
 }
 
+void fmt_footer_set_data_offset(uint8_t raw[FMT_SECTOR], uint64_t off)
+{
+	put64(raw + 16, off);
+	put32(raw + 64, fmt_checksum(raw, FMT_SECTOR, 64));
+}
+
+void fmt_batmap_place(uint8_t raw[FMT_SECTOR], uint64_t map_off, uint32_t sectors)
+{
+	put64(raw + 8, map_off);
+	put32(raw + 16, sectors);
+	put32(raw + 24, UINT32_MAX);	/* the sum of a map that is all clear */
+}
+
 void fmt_header_encode(uint8_t raw[FMT_HEADER_SIZE], const struct fmt_header *header)
 {
 	memset(raw, 0, FMT_HEADER_SIZE);

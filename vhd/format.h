@@ -72,6 +72,13 @@ const char *fmt_header_decode(struct fmt_header *out, const uint8_t raw[FMT_HEAD
 void fmt_footer_encode(uint8_t raw[FMT_SECTOR], const struct fmt_footer *footer);
 void fmt_header_encode(uint8_t raw[FMT_HEADER_SIZE], const struct fmt_header *header);
 
+/* Changes where a raw footer says that the header is, and its sum; other bytes stay as they are. */
+void fmt_footer_set_data_offset(uint8_t raw[FMT_SECTOR], uint64_t off);
+
+/* Changes where the header of a tap batmap says that the map is (bytes) and its length, and that
+ * the map is all clear. */
+void fmt_batmap_place(uint8_t raw[FMT_SECTOR], uint64_t map_off, uint32_t sectors);
+
 /* Complement of the byte sum of raw with the four bytes at skip counted as zero. */
 uint32_t fmt_checksum(const uint8_t *raw, size_t len, size_t skip);
 

@@ -58,12 +58,16 @@ static int by_start(const void *a, const void *b)
 	return (x->start > y->start) - (x->start < y->start);
 }
 
+uint64_t layout_pad_table(const struct vhd_image *img, uint64_t end)
+{
+	return round_up(end, memcmp(img->footer.creator, "win ", 4) ? FMT_SECTOR : 4096);
+}
+
 unsigned layout_metadata(const struct vhd_image *img, struct layout_span *spans)
 {
 	uint64_t table = img->header.table_offset;
 	uint64_t table_end = table + (uint64_t)img->header.entries * 4;
-	uint64_t padded = round_up(table_end, memcmp(img->footer.creator, "win ", 4) ?
-				   FMT_SECTOR : 4096);
+	uint64_t padded = layout_pad_table(img, table_end);
 	uint64_t batmap = layout_batmap_off(img);
 	unsigned n = 0;
 

@@ -57,6 +57,9 @@ void layout_describe(const struct vhd_image *img, const struct layout_finding *f
  * trailing footer is. The room may go farther. */
 uint64_t layout_metadata_end(const struct vhd_image *img, uint64_t limit);
 
+/* Where the padding of a table ends that itself ends at end: as the image's creator has it. */
+uint64_t layout_pad_table(const struct vhd_image *img, uint64_t end);
+
 /* Where the tap batmap's header is: its place is a function of the header. */
 uint64_t layout_batmap_off(const struct vhd_image *img);
 /* Whether such a batmap may be there by the creator's code and version. */

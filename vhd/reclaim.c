@@ -39,6 +39,12 @@ static int check_image(const struct vhd_image *img, const struct vhd_reclaim_opt
 	return 0;
 }
 
+int reclaim_refuse_fixed(const struct vhd_image *img, struct vhd_err *err)
+{
+	return vhd_err_set(err, -ENOTSUP, "%s: %s, in which there are no blocks to give back",
+			   img->name, img->is_raw ? "no VHD but a raw disk" : "a fixed VHD");
+}
+
 static int count_before(struct reclaim *r, struct vhd_err *err)
 {
 	struct vhd_io_stat st;

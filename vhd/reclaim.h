@@ -26,6 +26,9 @@ int reclaim_begin(struct reclaim *r, struct vhd_image *img, const struct vhd_rec
 		  struct vhd_reclaim_result *result, struct vhd_err *err);
 void reclaim_end(struct reclaim *r);
 
+/* -ENOTSUP, with the sentence for who gives back blocks. */
+int reclaim_refuse_fixed(const struct vhd_image *img, struct vhd_err *err);
+
 void reclaim_phase(struct reclaim *r, const char *phase, uint64_t total);
 /* len bytes more were done. False once the job has to stop. */
 bool reclaim_step(struct reclaim *r, uint64_t len);

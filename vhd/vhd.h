@@ -189,7 +189,7 @@ struct vhd_free_map {
 };
 
 struct vhd_progress {
-	const char *phase;	/* "scan", "zero", "drop", "move" */
+	const char *phase;	/* "scan", "zero", "drop", "move", "copy" */
 	uint64_t done, total;	/* bytes; done is total only when all of the phase is durable */
 };
 
@@ -262,6 +262,20 @@ int vhd_reclaimable(vhd_image *img, const struct vhd_free_map *free, uint64_t *b
  */
 int vhd_compact(vhd_image *img, const struct vhd_reclaim_opts *opts,
 		struct vhd_reclaim_result *result, struct vhd_err *err);
+
+/*
+ * Writes what vhd_compact would leave of img to a new file at path, laid out as by opts->align; img
+ * stays as it is and may be open read-only. Identity, creator and parent go along, a relative path
+ * to the parent too. The file is durable and whole before it bears its name: -EEXIST when path
+ * exists, nothing is ever replaced, and a copy that fails or is stopped leaves nothing behind. Of
+ * opts, max_seconds means nothing. Shuts out writes as vhd_zero_free does. Blocks long.
+ */
+int vhd_copy(vhd_image *img, const char *path, const struct vhd_reclaim_opts *opts,
+	     struct vhd_reclaim_result *result, struct vhd_err *err);
+/* The same into an empty io, which stays the caller's; NULL for a dry run. Ends with a barrier. */
+int vhd_copy_io(vhd_image *img, struct vhd_io *out, const char *name,
+		const struct vhd_reclaim_opts *opts, struct vhd_reclaim_result *result,
+		struct vhd_err *err);
 
 enum vhd_severity {
 	VHD_WASTE,		/* room that nothing uses, a copy that is missing */
