@@ -13,6 +13,7 @@
  * Locking: see reclaim.c.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "vhd/align.h"
 #include "vhd/commit.h"
@@ -29,20 +30,48 @@ struct compact {
 	struct move move;
 };
 
+static int scan_block(struct compact *c, uint32_t blk, struct vhd_err *err)
+{
+	struct classify_block b;
+	int rc = reclaim_classify(&c->r, blk, &b, err);
+
+	reclaim_step(&c->r, c->r.img->map.block_size);
+	return rc;
+}
+
+/* A map of free room is asked in the order of the disk. */
+static int scan_disk(struct compact *c, struct vhd_err *err)
+{
+	const struct map *map = &c->r.img->map;
+	int rc = 0;
+
+	for (uint32_t blk = 0; !rc && !c->r.stop && blk < map->blocks; blk++)
+		if (map->entry[blk] != FMT_UNUSED)
+			rc = scan_block(c, blk, err);
+	return rc;
+}
+
+/* Without one all blocks are read, and the order of the file is the fastest. */
+static int scan_file(struct compact *c, struct vhd_err *err)
+{
+	size_t len;
+	struct layout_block *blocks = layout_blocks(&c->r.img->map, NULL, &len);
+	int rc = blocks ? 0 : vhd_err_errno(err, -ENOMEM, "%s", c->r.img->name);
+
+	for (size_t i = 0; !rc && !c->r.stop && i < len; i++)
+		rc = scan_block(c, blocks[i].blk, err);
+	free(blocks);
+	return rc;
+}
+
 /* Which blocks go. Cut short, what was not looked at stays. */
 static int scan(struct compact *c, struct vhd_err *err)
 {
 	const struct map *map = &c->r.img->map;
-	struct classify_block b;
-	int rc = 0;
+	int rc;
 
 	reclaim_phase(&c->r, "scan", (uint64_t)map->allocated * map->block_size);
-	for (uint32_t blk = 0; !rc && !c->r.stop && blk < map->blocks; blk++) {
-		if (map->entry[blk] == FMT_UNUSED)
-			continue;
-		rc = reclaim_classify(&c->r, blk, &b, err);
-		reclaim_step(&c->r, map->block_size);
-	}
+	rc = c->r.opts->free ? scan_disk(c, err) : scan_file(c, err);
 	if (!rc && !c->r.stop)
 		reclaim_phase_done(&c->r);
 	return rc;
