@@ -178,6 +178,8 @@ static int copy_block(struct copy *c, uint32_t blk, const struct classify_block 
 			return fail_write(c, rc, err);
 	}
 	rc = write_bitmap(c, map_entry_off(entry));
+	if (!rc && c->out->ops->start_writing)
+		c->out->ops->start_writing(c->out, map_slot_size(map), map_entry_off(entry));
 	return rc ? fail_write(c, rc, err) : 0;
 }
 

@@ -44,6 +44,9 @@ struct vhd_io_ops {
 	ssize_t (*pwrite)(struct vhd_io *io, const void *buf, size_t len, uint64_t off);
 	/* Makes all that had returned before durable, length and holes with it. 0 or -errno. */
 	int (*barrier)(struct vhd_io *io);
+	/* Begins to make what was written to len bytes at off durable, without waiting, so that the
+	 * barrier has less to wait for. Advice: never fails. Or NULL. */
+	void (*start_writing)(struct vhd_io *io, uint64_t len, uint64_t off);
 	/* Forgets cached pages, so that the next read comes from the disk. Advice: never fails. */
 	void (*drop_cache)(struct vhd_io *io);
 	/* Cuts the file to size bytes. Never used to lengthen it. 0 or -errno. */

@@ -81,6 +81,11 @@ static int file_barrier(struct vhd_io *io)
 	return rc ? -errno : 0;
 }
 
+static void file_start_writing(struct vhd_io *io, uint64_t len, uint64_t off)
+{
+	sync_file_range(io_file(io)->fd, (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 static void file_drop_cache(struct vhd_io *io)
 {
 	posix_fadvise(io_file(io)->fd, 0, 0, POSIX_FADV_DONTNEED);
@@ -249,6 +254,7 @@ static const struct vhd_io_ops file_ops = {
 	.pread = file_pread,
 	.pwrite = file_pwrite,
 	.barrier = file_barrier,
+	.start_writing = file_start_writing,
 	.drop_cache = file_drop_cache,
 	.truncate = file_truncate,
 	.punch = file_punch,

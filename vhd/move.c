@@ -110,6 +110,9 @@ static int try_move(struct move *m, uint32_t blk, uint32_t target)
 		rc = store_write(img, m->bitmap, img->map.bitmap_size, map_entry_off(target));
 	if (rc)
 		return rc;
+	if (img->io->ops->start_writing)
+		img->io->ops->start_writing(img->io, map_slot_size(&img->map),
+					    map_entry_off(target));
 	pthread_rwlock_wrlock(&img->map_lock);
 	rc = map_reserve(&img->map);
 	if (!rc)
