@@ -3,7 +3,8 @@
 # How fast room is given back: tests/bench/compact.sh [ROUNDS] [GIB]. An image with an ext4 inside, most of
 # which was deleted: vhdimg shrink beside what people do without it (zerofree through a mount, then
 # qemu-img convert to a second file), and vhdimg compact alone on what zerofree has zeroed beside
-# qemu-img convert. Prints a table for docs/performance.md.
+# qemu-img convert; and the bytes that compact reads and writes beside those that it must. Prints
+# tables for docs/performance.md.
 . "$(dirname "$0")/../support/lib.sh"
 . "$(dirname "$0")/../support/guest.sh"
 
@@ -67,13 +68,28 @@ for ((round = 0; round < rounds; round++)); do
 	for name in a b c; do
 		cp --sparse=always "$TMP/image.vhd" "$TMP/$name.vhd"
 	done
-	cp --sparse=always "$TMP/zeroed.vhd" "$TMP/z.vhd"
+	cp --sparse=never "$TMP/zeroed.vhd" "$TMP/z.vhd"	# as the one that is converted
 	rm -f "$TMP"/new?.vhd
 	timed shrink ours shrink "$TMP/a.vhd"
 	timed by-hand by_hand "$TMP/b.vhd" "$TMP/new1.vhd"
 	timed convert convert "$TMP/zeroed.vhd" "$TMP/new2.vhd"
 	timed compact ours compact "$TMP/z.vhd"
 done
+
+# counted COMMAND...: prints rchar and wchar of the process.
+counted() {
+	python3 - "$@" <<-'END'
+		import os, subprocess, sys
+		job = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+		os.waitid(os.P_PID, job.pid, os.WEXITED | os.WNOWAIT)
+		io = dict(line.split(": ") for line in open("/proc/%d/io" % job.pid).read().splitlines())
+		sys.exit(1) if job.wait() else None
+		print(io["rchar"], io["wchar"])
+	END
+}
+cp "$TMP/zeroed.vhd" "$TMP/c.vhd"
+bytes=$(counted "$VHDIMG" compact "$TMP/c.vhd")
+needed=$(python3 "$top_srcdir/tests/support/vhd.py" needed "$TMP/zeroed.vhd" "$(stat -c %s "$TMP/c.vhd")")
 
 # What was timed did its job.
 for file in a z new1 new2; do
@@ -88,13 +104,16 @@ qemu-img compare -q -f vpc -F vpc "$TMP/z.vhd" "$TMP/zeroed.vhd" || fail "compac
 	for key in shrink by-hand convert compact; do
 		echo "$key ${took[$key]}"
 	done
+	echo "bytes $bytes $needed"
 	stat -c 'size %s %n' "$TMP/image.vhd" "$TMP/a.vhd" "$TMP/new1.vhd" "$TMP/new2.vhd"
 } | python3 -c '
 import os, statistics, sys
-took, size = {}, {}
+took, size, count = {}, {}, []
 for line in sys.stdin:
     key, *rest = line.split()
-    if key == "size":
+    if key == "bytes":
+        count = [int(n) for n in rest]
+    elif key == "size":
         size[os.path.basename(rest[1])] = int(rest[0])
     else:
         took[key] = [float(s) for s in rest]
@@ -112,4 +131,8 @@ row("zerofree through a mount, then qemu-img convert", "by-hand")
 row("vhdimg shrink", "shrink", "%.1f times as fast" % ratio("by-hand", "shrink"))
 row("qemu-img convert of an image that zerofree has zeroed", "convert")
 row("vhdimg compact of the same", "compact", "%.2f times as fast" % ratio("convert", "compact"))
+print("\n| MiB, of vhdimg compact | done | must be | |")
+print("|--|--|--|--|")
+for what, i in (("read", 0), ("written", 1)):
+    print("| %s | %.1f | %.1f | %.2f |" % (what, count[i] / mib, count[i + 2] / mib, count[i] / count[i + 2]))
 '

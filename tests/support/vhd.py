@@ -170,4 +170,23 @@ def layout(name):
     print("aligned" if aligned else "packed")
 
 
-{"make": make, "sha": sha, "state": set_state, "layout": layout}[sys.argv[1]](*sys.argv[2:])
+def needed(name, size):
+    """Bytes that must be read and written to compact a dynamic image to size: zero blocks once, of
+    the others up to their first byte that is not zero (in pages), and those that end up elsewhere."""
+    read = written = 0
+    with open(name, "rb") as f:
+        _, block_size, bat = read_table(f)
+        for entry in bat:
+            if entry == 0xffffffff:
+                continue
+            f.seek(entry * 512 + bitmap_size(block_size))
+            data = f.read(block_size)
+            zeros = len(data) - len(data.lstrip(b"\0"))
+            read += bitmap_size(block_size) + min(zeros // 4096 * 4096 + 4096, block_size)
+            if zeros < len(data) and entry * 512 >= int(size):
+                read += block_size
+                written += bitmap_size(block_size) + block_size
+    print(read, written)
+
+
+{"make": make, "sha": sha, "state": set_state, "layout": layout, "needed": needed}[sys.argv[1]](*sys.argv[2:])
