@@ -13,8 +13,8 @@ echo "seed=$seed"
 rounds=2
 count=150
 if test -n "${VHD_LONG:-}"; then
-	rounds=8
-	count=10000
+	rounds=6
+	count=4000
 fi
 
 # stress [OPTION...]: on $DISK.
