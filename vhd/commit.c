@@ -16,7 +16,7 @@
  *     durable and that block's own when the entry was written. No two entries share a slot.
  *  2. A BAT entry, or a bitmap bit that is 0 on disk, is written only after a barrier that began
  *     when all the writes it makes visible had returned; memory's map and bits, too, change only
- *     after those writes returned. (rw.c changes them under the exclusive map_lock)
+ *     after those writes returned. (own.c changes them under the exclusive map_lock)
  *  3. A quarantined slot is reused, punched or cut off only after a barrier after the BAT write
  *     that dropped it or moved its block, and punched before it is called free. An allocation that
  *     would lengthen the file, or that met ENOSPC, first commits if slots are quarantined, then

@@ -4,22 +4,16 @@
  *
  * A request is cut at block edges. Reads and writes of sectors that the file already owns go
  * straight to their place under the shared map_lock, so that a slot cannot change hands under them.
- * Everything that changes the map (a new block, a bit that becomes 1, a block given back) does so
- * under the exclusive lock, after its writes have returned (rule 2).
+ * Everything that changes the map (own.c: a new block, a bit that becomes 1; a block given back)
+ * does so under the exclusive lock, after its writes have returned (rule 2).
  */
 #include <errno.h>
 #include <string.h>
 
 #include "vhd/commit.h"
 #include "vhd/image.h"
+#include "vhd/own.h"
 #include "vhd/store.h"
-
-/* The part of a request that lies in one block. */
-struct piece {
-	uint32_t blk;
-	uint32_t in;		/* bytes from the block's start */
-	size_t len;
-};
 
 /* The sentence of whoever failed deeper down stands. */
 static int explain(const struct vhd_image *img, int rc, const char *verb, struct vhd_err *err)
@@ -68,38 +62,20 @@ static void end_write(struct vhd_image *img)
 	pthread_rwlock_unlock(&img->still_lock);
 }
 
-static struct piece cut(const struct vhd_image *img, uint64_t len, uint64_t off)
+static struct own_piece cut(const struct vhd_image *img, uint64_t len, uint64_t off)
 {
 	uint32_t size = img->map.block_size;
-	struct piece piece = { .blk = (uint32_t)(off / size), .in = (uint32_t)(off % size) };
+	struct own_piece piece = { .blk = (uint32_t)(off / size), .in = (uint32_t)(off % size) };
 
 	piece.len = len < size - piece.in ? (size_t)len : size - piece.in;
 	return piece;
-}
-
-/* How many bytes from `in` on have the same bit as the first. */
-static size_t run_len(const struct map_bits *bits, uint32_t in, size_t len, bool *is_set)
-{
-	uint32_t sector = in / FMT_SECTOR;
-	uint32_t end = (uint32_t)((in + len + FMT_SECTOR - 1) / FMT_SECTOR);
-	uint64_t run;
-
-	if (bits == MAP_BITS_FULL) {
-		*is_set = true;
-		return len;
-	}
-	*is_set = fmt_bit(bits->bitmap, sector);
-	while (sector < end && fmt_bit(bits->bitmap, sector) == *is_set)
-		sector++;
-	run = (uint64_t)sector * FMT_SECTOR - in;
-	return run < len ? (size_t)run : len;
 }
 
 static bool is_owned(const struct map_bits *bits, uint32_t in, size_t len)
 {
 	bool is_set;
 
-	return run_len(bits, in, len, &is_set) == len && is_set;
+	return own_run(bits, in, len, &is_set) == len && is_set;
 }
 
 int image_read_below(struct vhd_image *img, void *buf, size_t len, uint64_t off,
@@ -128,7 +104,7 @@ int image_read_file(struct vhd_image *img, void *buf, size_t len, uint64_t file_
 }
 
 /* A mapped block; map_lock is held. */
-static int read_mapped(struct vhd_image *img, uint8_t *buf, struct piece p, struct vhd_err *err)
+static int read_mapped(struct vhd_image *img, uint8_t *buf, struct own_piece p, struct vhd_err *err)
 {
 	uint64_t data = map_data_off(&img->map, img->map.entry[p.blk]);
 	int rc;
@@ -136,7 +112,7 @@ static int read_mapped(struct vhd_image *img, uint8_t *buf, struct piece p, stru
 
 	while (!rc && p.len) {
 		bool is_set;
-		size_t n = run_len(bits, p.in, p.len, &is_set);
+		size_t n = own_run(bits, p.in, p.len, &is_set);
 
 		if (is_set)
 			rc = image_read_file(img, buf, n, data + p.in);
@@ -150,7 +126,7 @@ static int read_mapped(struct vhd_image *img, uint8_t *buf, struct piece p, stru
 	return rc;
 }
 
-static int read_piece(struct vhd_image *img, uint8_t *buf, struct piece p, struct vhd_err *err)
+static int read_piece(struct vhd_image *img, uint8_t *buf, struct own_piece p, struct vhd_err *err)
 {
 	int rc = 0;
 
@@ -174,7 +150,7 @@ int vhd_pread(vhd_image *img, void *buf, size_t len, uint64_t off, struct vhd_er
 	if (image_is_fixed(img))
 		rc = io_pread(img->io, buf, len, off);
 	while (!image_is_fixed(img) && !rc && len) {
-		struct piece p = cut(img, len, off);
+		struct own_piece p = cut(img, len, off);
 
 		rc = read_piece(img, to, p, err);
 		to += p.len;
@@ -184,120 +160,8 @@ int vhd_pread(vhd_image *img, void *buf, size_t len, uint64_t off, struct vhd_er
 	return rc ? explain(img, rc, "read", err) : 0;
 }
 
-/*
- * A new block's slot, wholly (rule 9): the bitmap of ones, the data, zeros around it where the slot
- * is no hole. The room of a slot that was used before is punched first: cheaper than zeros.
- */
-static int fill_slot(struct vhd_image *img, const struct map_slot *slot, const uint8_t *buf,
-		     struct piece p)
-{
-	static const uint8_t ones[FMT_SECTOR] = { [0 ... FMT_SECTOR - 1] = 0xff };
-	uint64_t data = map_data_off(&img->map, slot->entry);
-	bool is_hole = slot->is_hole || !store_punch(img, img->map.block_size, data);
-	int rc = 0;
-
-	for (uint32_t i = 0; !rc && i < img->map.bitmap_size; i += FMT_SECTOR)
-		rc = store_write(img, ones, sizeof(ones), map_entry_off(slot->entry) + i);
-	if (!rc && !is_hole)
-		rc = io_write_zeros(img->io, p.in, data);
-	if (!rc)
-		rc = store_write(img, buf, p.len, data + p.in);
-	if (!rc && !is_hole)
-		rc = io_write_zeros(img->io, img->map.block_size - p.in - p.len,
-				    data + p.in + p.len);
-	return rc;
-}
-
-/* An unallocated block; map_lock is held exclusive. -EAGAIN: no slot is free. */
-static int write_new(struct vhd_image *img, const uint8_t *buf, struct piece p)
-{
-	struct map_slot slot;
-	int rc = map_reserve(&img->map);
-
-	if (rc)
-		return rc;
-	if (!map_take(&img->map, &slot))
-		return -EAGAIN;
-	rc = fill_slot(img, &slot, buf, p);
-	if (!rc) {
-		map_set(&img->map, p.blk, slot.entry);	/* rule 2: all has returned */
-	} else {
-		slot.is_hole = false;
-		map_give(&img->map, slot);
-	}
-	return rc;
-}
-
-/* Writes part of one sector whose bit is 0: the rest of it becomes zeros, as it read. */
-static int write_sector_part(struct vhd_image *img, const uint8_t *buf, size_t len, uint32_t in,
-			     uint64_t data)
-{
-	uint8_t sector[FMT_SECTOR] = { 0 };
-
-	memcpy(sector + in % FMT_SECTOR, buf, len);
-	return store_write(img, sector, sizeof(sector), data + in / FMT_SECTOR * FMT_SECTOR);
-}
-
-/* A run of sectors whose bits are 0, its first and last perhaps only in part. */
-static int write_clear_run(struct vhd_image *img, const uint8_t *buf, struct piece p, uint64_t data)
-{
-	int rc = 0;
-
-	while (!rc && p.len) {
-		size_t n = p.len / FMT_SECTOR * FMT_SECTOR;
-
-		if (p.in % FMT_SECTOR || !n) {
-			n = FMT_SECTOR - p.in % FMT_SECTOR;
-			n = p.len < n ? p.len : n;
-			rc = write_sector_part(img, buf, n, p.in, data);
-		} else {
-			rc = store_write(img, buf, n, data + p.in);
-		}
-		buf += n;
-		p.in += (uint32_t)n;
-		p.len -= n;
-	}
-	return rc;
-}
-
-static void set_bits(struct map_bits *bits, uint32_t in, size_t len)
-{
-	uint32_t end = (uint32_t)((in + len + FMT_SECTOR - 1) / FMT_SECTOR);
-
-	for (uint32_t sector = in / FMT_SECTOR; sector < end; sector++)
-		bits->bitmap[sector / 8] |= (uint8_t)(0x80 >> (sector % 8));
-}
-
-/* A mapped block, some bits in the range perhaps 0; map_lock is held exclusive. */
-static int write_bits(struct vhd_image *img, const uint8_t *buf, struct piece p)
-{
-	uint64_t data = map_data_off(&img->map, img->map.entry[p.blk]);
-	struct piece run = p;
-	int rc;
-	struct map_bits *bits = store_bits(img, p.blk, &rc);
-
-	if (!rc)
-		rc = map_reserve(&img->map);
-	while (!rc && run.len) {
-		struct piece now = run;
-		bool is_set;
-
-		now.len = run_len(bits, run.in, run.len, &is_set);
-		rc = is_set ? store_write(img, buf, now.len, data + now.in) :
-		     write_clear_run(img, buf, now, data);
-		buf += now.len;
-		run.in += (uint32_t)now.len;
-		run.len -= now.len;
-	}
-	if (!rc && bits != MAP_BITS_FULL) {
-		set_bits(bits, p.in, p.len);		/* rule 2: all has returned */
-		map_bits_changed(&img->map, p.blk);
-	}
-	return rc;
-}
-
 /* Under the shared lock: a write that changes no metadata. False if it would. */
-static bool write_in_place(struct vhd_image *img, const uint8_t *buf, struct piece p, int *rc)
+static bool write_in_place(struct vhd_image *img, const uint8_t *buf, struct own_piece p, int *rc)
 {
 	uint32_t entry;
 	bool is_done = false;
@@ -318,7 +182,7 @@ static bool write_in_place(struct vhd_image *img, const uint8_t *buf, struct pie
 	return is_done;
 }
 
-static int write_piece(struct vhd_image *img, const uint8_t *buf, struct piece p,
+static int write_piece(struct vhd_image *img, const uint8_t *buf, struct own_piece p,
 		       struct vhd_err *err)
 {
 	bool may_retry = true;
@@ -330,10 +194,7 @@ static int write_piece(struct vhd_image *img, const uint8_t *buf, struct piece p
 		bool has_quarantine;
 
 		pthread_rwlock_wrlock(&img->map_lock);
-		if (img->map.entry[p.blk] == FMT_UNUSED)
-			rc = write_new(img, buf, p);
-		else
-			rc = write_bits(img, buf, p);
+		rc = own_write(img, buf, p);
 		has_quarantine = img->map.quarantine_len;
 		pthread_rwlock_unlock(&img->map_lock);
 		/* rule 3: a host that is full may have room once the quarantined are punched */
@@ -357,7 +218,7 @@ int vhd_pwrite(vhd_image *img, const void *buf, size_t len, uint64_t off, struct
 	if (image_is_fixed(img))
 		rc = store_write(img, buf, len, off);
 	while (!image_is_fixed(img) && !rc && len) {
-		struct piece p = cut(img, len, off);
+		struct own_piece p = cut(img, len, off);
 
 		rc = write_piece(img, from, p, err);
 		from += p.len;
@@ -384,7 +245,7 @@ static int drop_block(struct vhd_image *img, uint32_t blk)
 }
 
 /* Zeros in place: a sector whose bit is 0 reads as zeros already, and stays so. */
-static int zero_in_place(struct vhd_image *img, struct piece p)
+static int zero_in_place(struct vhd_image *img, struct own_piece p)
 {
 	uint32_t entry;
 	int rc = 0;
@@ -404,7 +265,7 @@ static uint64_t skip_unallocated(struct vhd_image *img, uint64_t len, uint64_t o
 
 	pthread_rwlock_rdlock(&img->map_lock);
 	while (done < len) {
-		struct piece p = cut(img, len - done, off + done);
+		struct own_piece p = cut(img, len - done, off + done);
 
 		if (img->map.entry[p.blk] != FMT_UNUSED)
 			break;
@@ -425,7 +286,7 @@ int vhd_zero(vhd_image *img, uint64_t len, uint64_t off, enum vhd_zero_how how,
 		rc = store_zero(img, len, off);
 	while (!image_is_fixed(img) && !rc && len) {
 		uint64_t skip = skip_unallocated(img, len, off);
-		struct piece p = cut(img, len - skip, off + skip);
+		struct own_piece p = cut(img, len - skip, off + skip);
 
 		if (skip < len && !p.in && p.len >= image_blk_len(img, p.blk) &&
 		    how == VHD_ZERO_RELEASE)
