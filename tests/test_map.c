@@ -29,7 +29,7 @@ static uint32_t fill(struct map *map, uint32_t blk)
 
 	CU_ASSERT_FATAL(map_take(map, &slot));
 	CU_ASSERT_EQUAL_FATAL(map_reserve(map), 0);
-	map_set(map, blk, slot.entry);
+	map_set(map, blk, slot.entry, MAP_BITS_FULL);
 	return slot.entry;
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/support/imagegen.h"
+#include "tests/support/lineage.h"
 #include "tests/support/oracle.h"
 #include "tests/support/runner.h"
 #include "vhd/image.h"
@@ -234,24 +235,12 @@ static bool read_all(struct trial *t, uint8_t *buf, struct oracle_result *result
 typedef int (*verb_fn)(vhd_image *img, const struct vhd_reclaim_opts *opts,
 		       struct vhd_reclaim_result *result, struct vhd_err *err);
 
-/* An image opens as users open it; a differencing one by hand, since it may not be written yet. */
 static int open_trial(struct trial *t, vhd_image **img, bool is_readonly, struct vhd_err *err)
 {
 	const struct vhd_open_opts opts = { .is_readonly = is_readonly, .allow_raw = true };
-	const struct vhd_open_opts readonly = { .is_readonly = true };
-	int rc;
+	struct mem_file *parents[] = { t->parent, NULL };
 
-	if (!t->parent)
-		return vhd_open_io(img, mem_open(t->file), "trial.vhd", &opts, err);
-	rc = image_load(img, mem_open(t->file), "child.vhd", &opts, err);
-	if (rc)
-		return rc;
-	rc = vhd_open_io(&(*img)->parent, mem_open(t->parent), "parent.vhd", &readonly, err);
-	if (!rc && !is_readonly)
-		rc = image_start_writing(*img, err);
-	if (rc)
-		image_free(*img);
-	return rc;
+	return lineage_open(img, mem_open(t->file), parents, &opts, err);
 }
 
 /* The image is as good as any other afterwards. */
@@ -267,6 +256,8 @@ static bool write_some(struct trial *t, vhd_image *img)
 			len = t->size - off;
 		for (uint64_t s = off; s < off + len; s += SECTOR)
 			gen_sector(t->before + s, s / SECTOR, 1000 + (uint32_t)i);
+		if (t->is_kept)	/* its own from now on */
+			memset(t->is_kept + off / SECTOR, 0, (size_t)(len / SECTOR));
 		if (vhd_pwrite(img, t->before + off, (size_t)len, off, &err))
 			return fail(t, "a write afterwards", &err);
 		if (i == 6 && vhd_flush(img, &err))
@@ -551,12 +542,15 @@ static bool compact_and_write(struct trial *t, const struct vhd_reclaim_opts *op
 {
 	struct mem_file *file = t->file, *copy = mem_clone(file);
 	uint8_t *before = malloc((size_t)t->size);
+	bool *kept = calloc((size_t)t->size / SECTOR, sizeof(*kept));
 	struct vhd_reclaim_result result;
 	bool is_ok;
 
-	if (!before)
+	if (!before || !kept)
 		abort();
 	memcpy(before, t->before, (size_t)t->size);
+	if (t->is_kept)
+		memcpy(kept, t->is_kept, (size_t)t->size / SECTOR * sizeof(*kept));
 	t->file = copy;
 	t->then_writes = true;
 	if (below(t, 2))
@@ -568,6 +562,9 @@ static bool compact_and_write(struct trial *t, const struct vhd_reclaim_opts *op
 		!run_verb(t, vhd_compact, opts, &result) && check_contents(t, false);
 	memcpy(t->before, before, (size_t)t->size);
 	free(before);
+	if (t->is_kept)
+		memcpy(t->is_kept, kept, (size_t)t->size / SECTOR * sizeof(*kept));
+	free(kept);
 	t->file = file;
 	mem_free(copy);
 	return is_ok;
@@ -603,8 +600,7 @@ static bool try_compact(struct trial *t)
 	else
 		memset(t->is_free, 0, (size_t)t->size / SECTOR * sizeof(*t->is_free));
 	if (!read_all(t, t->before, &result) || !run_dry(t, vhd_compact, &opts, &dry) ||
-	    (!t->parent && !compact_and_write(t, &opts)) ||
-	    !run_in_parts(t, vhd_compact, &opts, &real))
+	    !compact_and_write(t, &opts) || !run_in_parts(t, vhd_compact, &opts, &real))
 		return false;
 	if (dry.file_size_after != real.file_size_after || dry.blocks_after != real.blocks_after)
 		return fail_size(t, &dry, &real);

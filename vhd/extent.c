@@ -69,6 +69,32 @@ static int below(struct vhd_image *img, struct vhd_extent *ext, struct vhd_err *
 	return 0;
 }
 
+int image_next_below(struct vhd_image *img, uint64_t len, uint64_t off, uint64_t *run,
+		     bool *is_data, struct vhd_err *err)
+{
+	struct vhd_extent ext = { .off = off, .len = len };
+	int rc = below(img, &ext, err);
+
+	*run = ext.len;
+	*is_data = ext.is_data;
+	return rc;
+}
+
+int image_zeros_below(struct vhd_image *img, uint64_t len, uint64_t off, uint64_t *zeros,
+		      struct vhd_err *err)
+{
+	bool is_data = false;
+	uint64_t run;
+
+	for (*zeros = 0; *zeros < len; *zeros += run) {
+		int rc = image_next_below(img, len - *zeros, off + *zeros, &run, &is_data, err);
+
+		if (rc || is_data)
+			return rc;
+	}
+	return 0;
+}
+
 int vhd_next_extent(vhd_image *img, uint64_t off, uint64_t max, struct vhd_extent *ext,
 		    struct vhd_err *err)
 {
@@ -87,7 +113,9 @@ int vhd_next_extent(vhd_image *img, uint64_t off, uint64_t max, struct vhd_exten
 	pthread_rwlock_rdlock(&img->map_lock);
 	rc = own_extent(img, ext);
 	pthread_rwlock_unlock(&img->map_lock);
-	if (!rc && !ext->is_data)
+	if (rc)
+		return vhd_err_errno(err, rc, "%s: cannot read a sector bitmap", img->name);
+	if (!ext->is_data)
 		rc = below(img, ext, err);
-	return rc ? vhd_err_errno(err, rc, "%s: cannot read a sector bitmap", img->name) : 1;
+	return rc ? rc : 1;
 }

@@ -286,9 +286,6 @@ int image_start_writing(struct vhd_image *img, struct vhd_err *err)
 
 static int check_writable(const struct vhd_image *img, struct vhd_err *err)
 {
-	if (img->footer.type == VHD_DIFFERENCING)
-		return vhd_err_set(err, -ENOTSUP, "%s: writing into a differencing image is not "
-				   "supported yet; it can be opened read-only", img->name);
 	if (img->footer.saved_state)
 		return vhd_err_set(err, -EBUSY, "%s: a machine's saved state waits for this disk "
 				   "as it is; resume or discard it first, or open read-only",

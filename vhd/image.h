@@ -8,6 +8,7 @@
  *   commit_lock  one commit, growth or trim at a time. Held across barriers.
  *   map_lock     shared: I/O on mapped blocks. Exclusive: changing the map. Never held across a
  *                barrier.
+ * Those of a parent come after those of its child.
  */
 #ifndef VHD_IMAGE_H
 #define VHD_IMAGE_H
@@ -123,6 +124,15 @@ int image_read_below(struct vhd_image *img, void *buf, size_t len, uint64_t off,
 		     struct vhd_err *err);
 /* rw.c: block data at file_off, zeros where a short last block lacks it. */
 int image_read_file(struct vhd_image *img, void *buf, size_t len, uint64_t file_off);
+
+/* extent.c: how far what the parents have from off on is of one kind, *run of at most len bytes
+ * (not 0): data, or nothing, which reads as zeros. Decided from their metadata alone. 0 or -errno.
+ * Only the parents' locks are taken. */
+int image_next_below(struct vhd_image *img, uint64_t len, uint64_t off, uint64_t *run,
+		     bool *is_data, struct vhd_err *err);
+/* extent.c: of len bytes from off on, up to which the parents have nothing. */
+int image_zeros_below(struct vhd_image *img, uint64_t len, uint64_t off, uint64_t *zeros,
+		      struct vhd_err *err);
 
 /* Gives the sentence, with the image's name before it, to whoever opened the image. */
 void image_warn(const struct vhd_image *img, const char *what);

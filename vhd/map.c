@@ -196,10 +196,10 @@ static void mark_dirty(struct map *map, uint32_t blk)
 	map->dirty[map->dirty_len++] = blk;
 }
 
-void map_set(struct map *map, uint32_t blk, uint32_t entry)
+void map_set(struct map *map, uint32_t blk, uint32_t entry, struct map_bits *bits)
 {
 	map->entry[blk] = entry;
-	atomic_store(&map->bits[blk], MAP_BITS_FULL);
+	atomic_store(&map->bits[blk], bits);
 	map->allocated++;
 	mark_dirty(map, blk);
 	map->flags[blk] |= MAP_FRESH;

@@ -111,8 +111,9 @@ void map_forget_free(struct map *map);
 
 /* Makes room for one more change, so that the calls below cannot fail. 0 or -ENOMEM. */
 int map_reserve(struct map *map);
-/* blk, unallocated, gets the slot at entry with all bits set, after every write to it returned. */
-void map_set(struct map *map, uint32_t blk, uint32_t entry);
+/* blk, unallocated, gets the slot at entry after every write to it returned, its bitmap's too: bits
+ * are what that has, not dirty, and the map's from here on (or MAP_BITS_FULL). */
+void map_set(struct map *map, uint32_t blk, uint32_t entry, struct map_bits *bits);
 /* blk, allocated, loses its slot, which becomes free or quarantined. */
 void map_drop(struct map *map, uint32_t blk);
 /* blk, allocated, goes to the slot at entry, which has all of it, bitmap too (every write there

@@ -4,10 +4,18 @@
  *
  * Both change the map in memory, and so hold map_lock exclusive; what they make visible was
  * written, and those writes have returned, before the map says so (rule 2).
+ *
+ * A new block of an image without parents gets all its bits, over zeros where nothing was written.
+ * In a differencing image the sectors that were written get theirs and no others: what lies under
+ * a clear bit is read from the parents, and the slot may have anything there. A sector of which
+ * only a part is written becomes the image's own whole, the rest of it as it read before.
+ *
+ * Locking: parents have locks of their own, taken after the child's.
  */
 #include "vhd/own.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "vhd/store.h"
@@ -53,57 +61,55 @@ static int fill_slot(struct vhd_image *img, const struct map_slot *slot, const u
 	return rc;
 }
 
-/* An unallocated block; map_lock is held exclusive. -EAGAIN: no slot is free. */
-static int write_new(struct vhd_image *img, const uint8_t *buf, struct own_piece p)
+/* A block some of whose sectors may become the image's own. */
+struct work {
+	struct vhd_image *img;
+	struct vhd_err *err;
+	uint64_t data;		/* byte offset of the block's data in the file */
+	struct map_bits *bits;
+	bool has_changed;	/* a bit of them became 1 */
+};
+
+static void skip(struct own_piece *p, size_t len)
 {
-	struct map_slot slot;
-	int rc = map_reserve(&img->map);
+	p->in += (uint32_t)len;
+	p->len -= len;
+}
+
+static uint64_t disk_off(const struct work *w, uint32_t blk, uint32_t in)
+{
+	return (uint64_t)blk * w->img->map.block_size + in;
+}
+
+/* Writes part of one sector whose bit is 0: the rest of it becomes what it read as. */
+static int write_sector_part(struct work *w, const uint8_t *buf, struct own_piece p)
+{
+	uint8_t sector[FMT_SECTOR];
+	uint32_t first = p.in / FMT_SECTOR * FMT_SECTOR;
+	int rc = image_read_below(w->img, sector, sizeof(sector), disk_off(w, p.blk, first),
+				  w->err);
 
 	if (rc)
 		return rc;
-	if (!map_take(&img->map, &slot))
-		return -EAGAIN;
-	rc = fill_slot(img, &slot, buf, p);
-	if (!rc) {
-		map_set(&img->map, p.blk, slot.entry);	/* rule 2: all has returned */
-	} else {
-		slot.is_hole = false;
-		map_give(&img->map, slot);
-	}
-	return rc;
+	if (buf)
+		memcpy(sector + p.in % FMT_SECTOR, buf, p.len);
+	else
+		memset(sector + p.in % FMT_SECTOR, 0, p.len);
+	return store_write(w->img, sector, sizeof(sector), w->data + first);
 }
 
-/* Writes part of one sector whose bit is 0: the rest of it becomes zeros, as it read. */
-static int write_sector_part(struct vhd_image *img, const uint8_t *buf, size_t len, uint32_t in,
-			     uint64_t data)
+/* What of a run of sectors whose bits are 0 is written at once: a part of one, or whole ones. */
+static int write_clear(struct work *w, const uint8_t *buf, struct own_piece p, size_t *done)
 {
-	uint8_t sector[FMT_SECTOR] = { 0 };
-
-	memcpy(sector + in % FMT_SECTOR, buf, len);
-	return store_write(img, sector, sizeof(sector), data + in / FMT_SECTOR * FMT_SECTOR);
-}
-
-/* A run of sectors whose bits are 0, its first and last perhaps only in part. */
-static int write_clear_run(struct vhd_image *img, const uint8_t *buf, struct own_piece p,
-			   uint64_t data)
-{
-	int rc = 0;
-
-	while (!rc && p.len) {
-		size_t n = p.len / FMT_SECTOR * FMT_SECTOR;
-
-		if (p.in % FMT_SECTOR || !n) {
-			n = FMT_SECTOR - p.in % FMT_SECTOR;
-			n = p.len < n ? p.len : n;
-			rc = write_sector_part(img, buf, n, p.in, data);
-		} else {
-			rc = store_write(img, buf, n, data + p.in);
-		}
-		buf += n;
-		p.in += (uint32_t)n;
-		p.len -= n;
+	*done = p.len / FMT_SECTOR * FMT_SECTOR;
+	if (p.in % FMT_SECTOR || !*done) {
+		*done = FMT_SECTOR - p.in % FMT_SECTOR;
+		p.len = *done = p.len < *done ? p.len : *done;
+		return write_sector_part(w, buf, p);
 	}
-	return rc;
+	if (buf)
+		return store_write(w->img, buf, *done, w->data + p.in);
+	return store_zero(w->img, *done, w->data + p.in);
 }
 
 static void set_bits(struct map_bits *bits, uint32_t in, size_t len)
@@ -114,36 +120,139 @@ static void set_bits(struct map_bits *bits, uint32_t in, size_t len)
 		bits->bitmap[sector / 8] |= (uint8_t)(0x80 >> (sector % 8));
 }
 
-/* A mapped block, some bits in the range perhaps 0; map_lock is held exclusive. */
-static int write_bits(struct vhd_image *img, const uint8_t *buf, struct own_piece p)
+/* A run of sectors whose bits are 0, its first and last perhaps only in part. */
+static int take_run(struct work *w, const uint8_t *buf, struct own_piece run)
 {
-	uint64_t data = map_data_off(&img->map, img->map.entry[p.blk]);
-	struct own_piece run = p;
-	int rc;
-	struct map_bits *bits = store_bits(img, p.blk, &rc);
+	struct own_piece p = run;
+	size_t done;
+	int rc = 0;
 
-	if (!rc)
-		rc = map_reserve(&img->map);
-	while (!rc && run.len) {
-		struct own_piece now = run;
-		bool is_set;
-
-		now.len = own_run(bits, run.in, run.len, &is_set);
-		rc = is_set ? store_write(img, buf, now.len, data + now.in) :
-		     write_clear_run(img, buf, now, data);
-		buf += now.len;
-		run.in += (uint32_t)now.len;
-		run.len -= now.len;
+	for (; !rc && p.len; skip(&p, done)) {
+		rc = write_clear(w, buf, p, &done);
+		buf = buf ? buf + done : NULL;
 	}
-	if (!rc && bits != MAP_BITS_FULL) {
-		set_bits(bits, p.in, p.len);		/* rule 2: all has returned */
-		map_bits_changed(&img->map, p.blk);
+	if (rc)
+		return rc;
+	set_bits(w->bits, run.in, run.len);	/* rule 2: all has returned */
+	w->has_changed = true;
+	return 0;
+}
+
+/* The same made zeros: where the parents have nothing, it reads as zeros without being owned. */
+static int zero_run(struct work *w, struct own_piece p)
+{
+	struct own_piece data = p;
+	int rc = 0;
+
+	for (; !rc && p.len; skip(&p, data.len)) {
+		uint64_t len, off = disk_off(w, p.blk, p.in);
+		bool is_data;
+
+		rc = image_next_below(w->img, p.len, off, &len, &is_data, w->err);
+		data = p;
+		data.len = (size_t)len;
+		if (!rc && is_data)
+			rc = take_run(w, NULL, data);
 	}
 	return rc;
 }
 
-int own_write(struct vhd_image *img, const uint8_t *buf, struct own_piece p)
+static int write_owned(struct work *w, const uint8_t *buf, struct own_piece p)
 {
-	return img->map.entry[p.blk] == FMT_UNUSED ? write_new(img, buf, p) :
-	       write_bits(img, buf, p);
+	return buf ? store_write(w->img, buf, p.len, w->data + p.in) :
+	       store_zero(w->img, p.len, w->data + p.in);
+}
+
+/* A piece of a block, the bits of its sectors whatever they are. */
+static int write_runs(struct work *w, const uint8_t *buf, struct own_piece p)
+{
+	struct own_piece run = p;
+	int rc = 0;
+
+	for (; !rc && p.len; skip(&p, run.len)) {
+		bool is_set;
+
+		run = p;
+		run.len = own_run(w->bits, p.in, p.len, &is_set);
+		if (is_set)
+			rc = write_owned(w, buf, run);
+		else
+			rc = buf ? take_run(w, buf, run) : zero_run(w, run);
+		buf = buf ? buf + run.len : NULL;
+	}
+	return rc;
+}
+
+/*
+ * A child's new slot (rule 9): what is written, and a bitmap with the bits of that alone. *bits is
+ * NULL when nothing had to be; else it goes to the map, or is all ones.
+ */
+static int fill_part(struct vhd_image *img, const struct map_slot *slot, const uint8_t *buf,
+		     struct own_piece p, struct map_bits **bits, struct vhd_err *err)
+{
+	uint32_t size = img->map.bitmap_size;
+	struct work w = {
+		.img = img, .err = err, .data = map_data_off(&img->map, slot->entry),
+		.bits = calloc(1, sizeof(*w.bits) + size),
+	};
+	int rc = w.bits ? write_runs(&w, buf, p) : -ENOMEM;
+
+	if (!rc && w.has_changed)
+		rc = store_write(img, w.bits->bitmap, size, map_entry_off(slot->entry));
+	*bits = !rc && w.has_changed ? w.bits : NULL;
+	if (*bits && store_is_full(img, p.blk, w.bits))
+		*bits = MAP_BITS_FULL;
+	if (*bits != w.bits)
+		free(w.bits);
+	return rc;
+}
+
+/* An unallocated block; map_lock is held exclusive. -EAGAIN: no slot is free. */
+static int write_new(struct vhd_image *img, const uint8_t *buf, struct own_piece p,
+		     struct vhd_err *err)
+{
+	struct map_bits *bits = MAP_BITS_FULL;
+	struct map_slot slot;
+	int rc = map_reserve(&img->map);
+
+	if (rc)
+		return rc;
+	if (!map_take(&img->map, &slot))
+		return -EAGAIN;
+	if (img->parent)
+		rc = fill_part(img, &slot, buf, p, &bits, err);
+	else
+		rc = fill_slot(img, &slot, buf, p);
+	if (!rc && bits) {
+		map_set(&img->map, p.blk, slot.entry, bits);	/* rule 2: all has returned */
+	} else {
+		slot.is_hole = false;
+		map_give(&img->map, slot);
+	}
+	return rc;
+}
+
+/* A mapped block, some bits in the range perhaps 0; map_lock is held exclusive. */
+static int write_bits(struct vhd_image *img, const uint8_t *buf, struct own_piece p,
+		      struct vhd_err *err)
+{
+	struct work w = {
+		.img = img, .err = err, .data = map_data_off(&img->map, img->map.entry[p.blk]),
+	};
+	int rc;
+
+	w.bits = store_bits(img, p.blk, &rc);
+	if (!rc)
+		rc = map_reserve(&img->map);
+	if (!rc)
+		rc = write_runs(&w, buf, p);
+	if (w.has_changed)
+		map_bits_changed(&img->map, p.blk);
+	return rc;
+}
+
+int own_write(struct vhd_image *img, const uint8_t *buf, struct own_piece p, struct vhd_err *err)
+{
+	return img->map.entry[p.blk] == FMT_UNUSED ? write_new(img, buf, p, err) :
+	       write_bits(img, buf, p, err);
 }

@@ -160,8 +160,24 @@ int vhd_pread(vhd_image *img, void *buf, size_t len, uint64_t off, struct vhd_er
 	return rc ? explain(img, rc, "read", err) : 0;
 }
 
+static uint64_t piece_off(const struct vhd_image *img, struct own_piece p)
+{
+	return (uint64_t)p.blk * img->map.block_size + p.in;
+}
+
+/* Whether no parent has any of p: without this image it reads as zeros. */
+static int is_nothing(struct vhd_image *img, struct own_piece p, bool *is, struct vhd_err *err)
+{
+	uint64_t zeros;
+	int rc = image_zeros_below(img, p.len, piece_off(img, p), &zeros, err);
+
+	*is = !rc && zeros == p.len;
+	return rc;
+}
+
 /* Under the shared lock: a write that changes no metadata. False if it would. */
-static bool write_in_place(struct vhd_image *img, const uint8_t *buf, struct own_piece p, int *rc)
+static bool write_in_place(struct vhd_image *img, const uint8_t *buf, struct own_piece p, int *rc,
+			   struct vhd_err *err)
 {
 	uint32_t entry;
 	bool is_done = false;
@@ -170,31 +186,30 @@ static bool write_in_place(struct vhd_image *img, const uint8_t *buf, struct own
 	pthread_rwlock_rdlock(&img->map_lock);
 	entry = img->map.entry[p.blk];
 	if (entry == FMT_UNUSED) {
-		is_done = img->detect_zeroes && io_is_zero(buf, p.len);
+		if (img->detect_zeroes && io_is_zero(buf, p.len))
+			*rc = is_nothing(img, p, &is_done, err);
 	} else {
 		const struct map_bits *bits = store_bits(img, p.blk, rc);
 
-		is_done = *rc || is_owned(bits, p.in, p.len);
-		if (!*rc && is_done)
+		is_done = !*rc && is_owned(bits, p.in, p.len);
+		if (is_done)
 			*rc = store_write(img, buf, p.len, map_data_off(&img->map, entry) + p.in);
 	}
 	pthread_rwlock_unlock(&img->map_lock);
-	return is_done;
+	return *rc || is_done;
 }
 
-static int write_piece(struct vhd_image *img, const uint8_t *buf, struct own_piece p,
-		       struct vhd_err *err)
+/* Sectors become the image's own, room is made for them. buf NULL: zeros. */
+static int take(struct vhd_image *img, const uint8_t *buf, struct own_piece p, struct vhd_err *err)
 {
 	bool may_retry = true;
 	int rc;
 
-	if (write_in_place(img, buf, p, &rc))
-		return rc;
 	for (;;) {
 		bool has_quarantine;
 
 		pthread_rwlock_wrlock(&img->map_lock);
-		rc = own_write(img, buf, p);
+		rc = own_write(img, buf, p, err);
 		has_quarantine = img->map.quarantine_len;
 		pthread_rwlock_unlock(&img->map_lock);
 		/* rule 3: a host that is full may have room once the quarantined are punched */
@@ -206,6 +221,14 @@ static int write_piece(struct vhd_image *img, const uint8_t *buf, struct own_pie
 		if (rc)
 			return rc;
 	}
+}
+
+static int write_piece(struct vhd_image *img, const uint8_t *buf, struct own_piece p,
+		       struct vhd_err *err)
+{
+	int rc;
+
+	return write_in_place(img, buf, p, &rc, err) ? rc : take(img, buf, p, err);
 }
 
 int vhd_pwrite(vhd_image *img, const void *buf, size_t len, uint64_t off, struct vhd_err *err)
@@ -244,18 +267,45 @@ static int drop_block(struct vhd_image *img, uint32_t blk)
 	return rc;
 }
 
-/* Zeros in place: a sector whose bit is 0 reads as zeros already, and stays so. */
-static int zero_in_place(struct vhd_image *img, struct own_piece p)
+/*
+ * Zeros that change no metadata: not so where the parents have something and a bit is 0. Without
+ * parents a sector whose bit is 0 reads as zeros already, and stays so. map_lock is held.
+ */
+static int zero_in_place(struct vhd_image *img, struct own_piece p, bool *is_done,
+			 struct vhd_err *err)
 {
-	uint32_t entry;
+	const struct map_bits *bits = MAP_BITS_FULL;
+	uint32_t entry = img->map.entry[p.blk];
 	int rc = 0;
 
+	*is_done = false;
+	if (entry == FMT_UNUSED)
+		return is_nothing(img, p, is_done, err);
+	if (img->parent)
+		bits = store_bits(img, p.blk, &rc);
+	if (rc || !is_owned(bits, p.in, p.len))
+		return rc;
+	*is_done = true;
+	return store_zero(img, p.len, map_data_off(&img->map, entry) + p.in);
+}
+
+static int zero_piece(struct vhd_image *img, struct own_piece p, enum vhd_zero_how how,
+		      struct vhd_err *err)
+{
+	bool is_done = false;
+	int rc = 0;
+
+	if (how == VHD_ZERO_RELEASE && !p.in && p.len >= image_blk_len(img, p.blk)) {
+		rc = is_nothing(img, p, &is_done, err);
+		if (rc)
+			return rc;
+		if (is_done)
+			return drop_block(img, p.blk);
+	}
 	pthread_rwlock_rdlock(&img->map_lock);
-	entry = img->map.entry[p.blk];
-	if (entry != FMT_UNUSED)
-		rc = store_zero(img, p.len, map_data_off(&img->map, entry) + p.in);
+	rc = zero_in_place(img, p, &is_done, err);
 	pthread_rwlock_unlock(&img->map_lock);
-	return rc;
+	return rc || is_done ? rc : take(img, NULL, p, err);
 }
 
 /* Bytes from off on, at most len, in blocks that are unallocated: nothing to do there. */
@@ -275,6 +325,13 @@ static uint64_t skip_unallocated(struct vhd_image *img, uint64_t len, uint64_t o
 	return done;
 }
 
+/* Of those, the bytes up to which the parents have nothing either. */
+static int skip_nothing(struct vhd_image *img, uint64_t len, uint64_t off, uint64_t *done,
+			struct vhd_err *err)
+{
+	return image_zeros_below(img, skip_unallocated(img, len, off), off, done, err);
+}
+
 int vhd_zero(vhd_image *img, uint64_t len, uint64_t off, enum vhd_zero_how how,
 	     struct vhd_err *err)
 {
@@ -285,14 +342,14 @@ int vhd_zero(vhd_image *img, uint64_t len, uint64_t off, enum vhd_zero_how how,
 	if (image_is_fixed(img))
 		rc = store_zero(img, len, off);
 	while (!image_is_fixed(img) && !rc && len) {
-		uint64_t skip = skip_unallocated(img, len, off);
-		struct own_piece p = cut(img, len - skip, off + skip);
+		uint64_t skip;
+		struct own_piece p = { 0 };
 
-		if (skip < len && !p.in && p.len >= image_blk_len(img, p.blk) &&
-		    how == VHD_ZERO_RELEASE)
-			rc = drop_block(img, p.blk);
-		else if (skip < len)
-			rc = zero_in_place(img, p);
+		rc = skip_nothing(img, len, off, &skip, err);
+		if (!rc && skip < len) {
+			p = cut(img, len - skip, off + skip);
+			rc = zero_piece(img, p, how, err);
+		}
 		off += skip + p.len;
 		len -= skip + p.len;
 	}

@@ -106,9 +106,18 @@ int store_zero(struct vhd_image *img, uint64_t len, uint64_t off)
 	return rc ? rc : store_write_zeros(img, off + len - last, last);
 }
 
-static struct map_bits *read_bits(struct vhd_image *img, uint32_t blk, int *rc)
+bool store_is_full(const struct vhd_image *img, uint32_t blk, const struct map_bits *bits)
 {
 	uint32_t sectors = image_blk_len(img, blk) / FMT_SECTOR;
+
+	for (uint32_t i = 0; i < sectors; i++)	/* those past the disk's end mean nothing */
+		if (!fmt_bit(bits->bitmap, i))
+			return false;
+	return true;
+}
+
+static struct map_bits *read_bits(struct vhd_image *img, uint32_t blk, int *rc)
+{
 	struct map_bits *bits = malloc(sizeof(*bits) + img->map.bitmap_size);
 
 	if (!bits) {
@@ -122,9 +131,8 @@ static struct map_bits *read_bits(struct vhd_image *img, uint32_t blk, int *rc)
 		free(bits);
 		return NULL;
 	}
-	for (uint32_t i = 0; i < sectors; i++)	/* those past the disk's end mean nothing */
-		if (!fmt_bit(bits->bitmap, i))
-			return bits;
+	if (!store_is_full(img, blk, bits))
+		return bits;
 	free(bits);
 	return MAP_BITS_FULL;
 }

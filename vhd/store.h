@@ -23,6 +23,8 @@ int store_write_zeros(struct vhd_image *img, uint64_t len, uint64_t off);
  * a whole disk must not take memory for each of its blocks. map_lock is held, or still_lock
  * exclusive. 0 or -errno. */
 int store_copy_bits(struct vhd_image *img, uint32_t blk, uint8_t *bitmap);
+/* Whether bits, which are no MAP_BITS_FULL, are all ones as far as blk goes. */
+bool store_is_full(const struct vhd_image *img, uint32_t blk, const struct map_bits *bits);
 /* The bits of a mapped block, read at the first need; NULL with *rc set on failure. map_lock is
  * held, shared or exclusive. They are the map's. */
 struct map_bits *store_bits(struct vhd_image *img, uint32_t blk, int *rc);

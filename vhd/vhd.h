@@ -45,7 +45,8 @@ struct vhd_open_opts {
 	bool is_readonly;
 	bool no_lock;		/* go on where the host has no locks; a conflict still refuses */
 	bool force_share;	/* read-only: take no lock and look for none */
-	bool no_detect_zeroes;	/* a write of zeros to an unallocated block allocates it */
+	bool no_detect_zeroes;	/* a write of zeros to an unallocated block allocates it; where a
+				 * parent has data it does in any case */
 	bool allow_raw;		/* a file that is no VHD, nor any format that is known, nor a
 				 * damaged VHD, opens as one fixed extent of its whole length */
 	const char *parent;	/* path of the parent, instead of what the image says */
@@ -79,17 +80,22 @@ int vhd_pread(vhd_image *img, void *buf, size_t len, uint64_t off, struct vhd_er
 
 /*
  * Writes exactly len bytes at off. Durable and visible to other programs only after vhd_flush.
- * -ENOSPC and other errors of the host leave each sector old or new and the image sound.
+ * -ENOSPC and other errors of the host leave each sector old or new and the image sound. Parents
+ * are read, for the rest of a sector that is written in part, and never written.
  */
 int vhd_pwrite(vhd_image *img, const void *buf, size_t len, uint64_t off, struct vhd_err *err);
 
 /* How a range is made zeros. */
 enum vhd_zero_how {
-	VHD_ZERO_RELEASE,	/* whole blocks give their slots back, parts are zeroed */
+	VHD_ZERO_RELEASE,	/* whole blocks of which no parent has anything give their slots
+				 * back, the rest is zeroed */
 	VHD_ZERO_KEEP,		/* blocks stay allocated */
 };
 
-/* Makes len bytes at off read as zeros. Allocates nothing. */
+/*
+ * Makes len bytes at off read as zeros. Allocates nothing, but in a differencing image zeros of
+ * its own where a parent has data: never does that come back. -ENOSPC is then possible.
+ */
 int vhd_zero(vhd_image *img, uint64_t len, uint64_t off, enum vhd_zero_how how,
 	     struct vhd_err *err);
 

@@ -209,6 +209,14 @@ check_image() {
 		fail "$1 is not sound ($status): $(cat "$TMP/check.out")"
 }
 
+# read_chain OUT IMAGE [PARENT...]: the disk as a second reader finds it, which is not the engine;
+# each PARENT is that of the image before it. Fails if one of them is damaged.
+read_chain() {
+	local reader=$top_builddir/tests/support/readchain
+	test -x "$reader" || skip "there is no built $reader"
+	"$reader" "$@" || fail "the second reader refuses $2"
+}
+
 # Number of blocks allocated, and bytes of the file.
 blocks_of() {
 	"$VHDIMG" info --output=json "$1" | tr ',{}' '\n' |
