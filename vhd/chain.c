@@ -191,11 +191,12 @@ static void warn_parent(const struct search *s, const char *path, const struct v
 		warn(s, path, "has another size; what it does not have reads as zeros");
 }
 
-/* The parents are read only, so that they are never locked against other readers. */
+/* The parents are only read, so that they are never locked against other readers; but the first for
+ * who is to write it. */
 static struct vhd_open_opts parent_opts(const struct vhd_open_opts *opts)
 {
 	return (struct vhd_open_opts) {
-		.is_readonly = true,
+		.is_readonly = !opts->write_parent,
 		.no_lock = opts->no_lock,
 		.force_share = opts->force_share,
 		.warn = opts->warn,

@@ -351,15 +351,22 @@ int vhd_open_io(vhd_image **img, struct vhd_io *io, const char *name,
 
 int vhd_close(vhd_image *img, struct vhd_err *err)
 {
-	int rc = 0;
+	vhd_image *parent = NULL;
+	int rc = 0, late = 0;
 
 	if (!img->is_readonly) {
 		rc = commit_run(img, err);
 		if (!rc && !image_is_fixed(img))
 			rc = commit_trim(img, 0, err);
 	}
+	if (img->parent && !img->parent->is_readonly) {
+		parent = img->parent;
+		img->parent = NULL;
+	}
 	image_free(img);
-	return rc;
+	if (parent)
+		late = vhd_close(parent, rc ? NULL : err);
+	return rc ? rc : late;
 }
 
 uint64_t vhd_size(const vhd_image *img)

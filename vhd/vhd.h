@@ -50,6 +50,7 @@ struct vhd_open_opts {
 	bool allow_raw;		/* a file that is no VHD, nor any format that is known, nor a
 				 * damaged VHD, opens as one fixed extent of its whole length */
 	const char *parent;	/* path of the parent, instead of what the image says */
+	bool write_parent;	/* the parent is opened for writing, too: for vhd_merge */
 	vhd_warn_fn warn;
 	void *warn_arg;
 };
@@ -195,7 +196,7 @@ struct vhd_free_map {
 };
 
 struct vhd_progress {
-	const char *phase;	/* "scan", "zero", "drop", "move", "copy" */
+	const char *phase;	/* "scan", "zero", "drop", "move", "copy", "merge" */
 	uint64_t done, total;	/* bytes; done is total only when all of the phase is durable */
 };
 
@@ -282,6 +283,18 @@ int vhd_copy(vhd_image *img, const char *path, const struct vhd_reclaim_opts *op
 int vhd_copy_io(vhd_image *img, struct vhd_io *out, const char *name,
 		const struct vhd_reclaim_opts *opts, struct vhd_reclaim_result *result,
 		struct vhd_err *err);
+
+/*
+ * Writes what img, a differencing image opened with write_parent, owns to its parent, and gives
+ * img's blocks back: a block only when the parent has it for certain, so that img reads the same at
+ * every instant, and who was stopped goes on with what is left. Of opts, what is not of all verbs
+ * means nothing. bytes_written and zeroed_bytes are of the parent's disk. Other children of the
+ * parent read otherwise afterwards. Shuts out writes to img as vhd_zero_free does. Blocks long.
+ * -ENOTSUP without a parent, -EFBIG when the parent's disk is the smaller one, -ENOSPC with what
+ * was reached kept.
+ */
+int vhd_merge(vhd_image *img, const struct vhd_reclaim_opts *opts,
+	      struct vhd_reclaim_result *result, struct vhd_err *err);
 
 enum vhd_severity {
 	VHD_WASTE,		/* room that nothing uses, a copy that is missing */
