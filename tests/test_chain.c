@@ -461,7 +461,29 @@ static void an_id_of_zeros_names_no_parent(void)
 	make_child("child.vhd", &(struct child) { .id = 2, .name = "base.vhd" });
 	expect_fails("child.vhd", NULL, -EILSEQ, "all zeros");
 	make_child("child.vhd", &(struct child) { .id = 2, .name = "base.vhd", .creator = "tap" });
-	expect_fails("child.vhd", NULL, -ENOTSUP, "raw");
+	expect_fails("child.vhd", NULL, -EILSEQ, "raw");	/* of tap, no id means a raw parent */
+}
+
+/* There is no id to tell a raw disk by: only the user leads out of the child's folder. */
+static void a_raw_parent_is_found_beside_the_child_alone(void)
+{
+	struct child c = {
+		.id = 2, .creator = "tap", .locators = { { W2RU, "..\\a\\disk.img", 0 } },
+	};
+
+	clear();
+	CU_ASSERT_EQUAL(run("mkdir a b && head -c 4M /dev/zero | tr '\\0' r >a/disk.img"), 0);
+	make_child("a/child.vhd", &c);
+	expect_found("a/child.vhd", "a/disk.img");
+	make_child("b/child.vhd", &c);
+	expect_fails("b/child.vhd", NULL, -ENOENT, "b/disk.img");
+	CU_ASSERT_EQUAL(run("cp a/disk.img b"), 0);
+	expect_found("b/child.vhd", "b/disk.img");
+	CU_ASSERT_EQUAL(run("echo junk >b/disk.img && cp a/child.vhd b/disk.img"), 0);
+	expect_fails("b/child.vhd", NULL, -EILSEQ, "is a VHD");
+	c.creator = "win ";
+	make_child("a/child.vhd", &c);
+	expect_fails("a/child.vhd", NULL, -EILSEQ, "all zeros");
 }
 
 static void names_made_to_do_harm_are_not_followed(void)
@@ -626,6 +648,7 @@ int main(int argc, char **argv)
 		T(chains_are_bounded),
 		T(hostile_chains_end_soon),
 		T(an_id_of_zeros_names_no_parent),
+		T(a_raw_parent_is_found_beside_the_child_alone),
 		T(names_made_to_do_harm_are_not_followed),
 		T(locators_outside_the_file_are_passed_over),
 		T(what_is_odd_of_a_parent_is_told),

@@ -279,7 +279,7 @@ static void what_the_format_has_not_is_refused_and_leaves_nothing(void)
 	/* 512 KiB blocks on 4 KiB boundaries need more than 2 TiB for 2040 GiB. */
 	expect_refused(VHD_DYNAMIC, FMT_MAX_DYNAMIC, 512u << 10, -EINVAL, "larger blocks");
 	expect_refused(VHD_DYNAMIC, FMT_MAX_DYNAMIC, 4096, -EINVAL, "larger blocks");
-	expect_refused(VHD_DIFFERENCING, MIB, 0, -ENOTSUP, "differencing");
+	expect_refused(VHD_DIFFERENCING, MIB, 0, -EINVAL, "none is named");
 	expect_refused((enum vhd_type)7, MIB, 0, -EINVAL, "type 7");
 	CU_ASSERT_EQUAL(run(out, sizeof(out), "ls -A '%s' | grep -v raw", folder), 1 << 8);
 }

@@ -74,7 +74,7 @@ static const struct option options[CLI_OPTIONS] = {
 	[CLI_BLOCK_SIZE] = { 0, "block-size", ARG_REQUIRED, "SIZE", false,
 			     "bytes of a block, a power of two; 2M unless told" },
 	[CLI_PARENT] = { 0, "parent", ARG_REQUIRED, "IMAGE", false,
-			 "make a differencing image (not served yet)" },
+			 "the parent of a differencing image" },
 	[CLI_UMOUNT_FORCE] = { 'f', NULL, ARG_NONE, NULL, false,
 			       "abort what the daemon has not answered" },
 	[CLI_UMOUNT_LAZY] = { 'l', NULL, ARG_NONE, NULL, false,

@@ -19,6 +19,9 @@ int cmd_umount(struct cli *cli, const char *mountpoint, struct vhd_err *err);
 int cmd_fail(struct vhd_err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Says what err has, for an error that is served further on. Returns code. */
+int cmd_said(int code, const struct vhd_err *err);
+
 /* A vhd_warn_fn; arg is the struct cli. */
 void cmd_warn(void *arg, const char *sentence);
 

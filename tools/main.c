@@ -36,10 +36,11 @@ static const struct cli_command commands[] = {
 		.options = CLI_BIT(CLI_REPAIR) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_FORCE_SHARE) |
 			   CLI_BIT(CLI_NO_LOCK),
 	}, {
-		.name = "create", .arguments = "IMAGE SIZE", .run = cmd_create,
-		.summary = "Makes an empty image; never replaces a file",
+		.name = "create", .arguments = "IMAGE [SIZE]", .run = cmd_create,
+		.summary = "Makes an empty image, or a child; never replaces a file",
 		.min_args = 1, .max_args = 2, .is_creation = true,
-		.options = CLI_BIT(CLI_TYPE) | CLI_BIT(CLI_BLOCK_SIZE) | CLI_BIT(CLI_PARENT),
+		.options = CLI_BIT(CLI_TYPE) | CLI_BIT(CLI_BLOCK_SIZE) | CLI_BIT(CLI_PARENT) |
+			   CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "zero", .arguments = "IMAGE...", .is_each = true, .run = cmd_zero,
 		.summary = "Makes what the filesystems inside do not use read as zeros",
@@ -87,6 +88,12 @@ int cmd_fail(struct vhd_err *err, int code, const char *fmt, ...)
 	vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
 	err->code = code;
+	return code;
+}
+
+int cmd_said(int code, const struct vhd_err *err)
+{
+	say("%s", err->msg[0] ? err->msg : strerror(-code));
 	return code;
 }
 

@@ -5,7 +5,8 @@
  * Names in an image are hints by somebody else, and their writers disagree about what a field
  * holds: what counts is the unique id. A relative name is taken from the child's real folder, ".."
  * included (chains do span sibling folders); of an absolute one only the last component is, and is
- * sought in the child's folder: an image cannot point at whatever lies on this host.
+ * sought in the child's folder: an image cannot point at whatever lies on this host. A raw parent,
+ * which has no id to tell it by, is sought in the child's folder alone.
  *
  * A candidate's id is looked at before its own parents are, and once it is right, whatever goes
  * wrong behind it is final: the work is linear in the chain, however hostile its files are.
@@ -21,17 +22,11 @@
 #define MAX_BLOB (64u << 10)	/* bytes of a locator's text */
 #define NO_CHARACTER 0xfffdu
 
-#define PLATFORM(a, b, c, d) ((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
-#define W2RU PLATFORM('W', '2', 'r', 'u')
-#define WI2R PLATFORM('W', 'i', '2', 'r')
-#define MACX PLATFORM('M', 'a', 'c', 'X')
-#define W2KU PLATFORM('W', '2', 'k', 'u')
-#define WI2K PLATFORM('W', 'i', '2', 'k')
-
 struct search {
 	struct vhd_image *img;
 	const struct vhd_open_opts *opts;
 	const struct chain_link *link;
+	bool is_raw;		/* the parent is no VHD, as blktap has it */
 	char *folder;		/* the child's real one, ends with "/" */
 	char *tried;		/* the paths, ", " between them */
 	bool is_over;		/* found, or an error that is final */
@@ -193,14 +188,15 @@ static void warn_parent(const struct search *s, const char *path, const struct v
 
 /* The parents are only read, so that they are never locked against other readers; but the first for
  * who is to write it. */
-static struct vhd_open_opts parent_opts(const struct vhd_open_opts *opts)
+static struct vhd_open_opts parent_opts(const struct search *s)
 {
 	return (struct vhd_open_opts) {
-		.is_readonly = !opts->write_parent,
-		.no_lock = opts->no_lock,
-		.force_share = opts->force_share,
-		.warn = opts->warn,
-		.warn_arg = opts->warn_arg,
+		.is_readonly = !s->opts->write_parent,
+		.no_lock = s->opts->no_lock,
+		.force_share = s->opts->force_share,
+		.allow_raw = s->is_raw,
+		.warn = s->opts->warn,
+		.warn_arg = s->opts->warn_arg,
 	};
 }
 
@@ -218,6 +214,8 @@ static int refuse_id(const struct search *s, const char *path, const uint8_t id[
 static int check_id(const struct search *s, const struct vhd_image *parent, const char *path,
 		    struct vhd_err *err)
 {
+	if (s->is_raw && !parent->is_raw)
+		return vhd_err_set(err, -EILSEQ, "%s is a VHD, and the parent is a raw disk", path);
 	if (memcmp(parent->footer.uuid, s->img->header.parent_uuid, 16) == 0)
 		return 0;
 	return refuse_id(s, path, parent->footer.uuid, err);
@@ -227,7 +225,9 @@ static int check_id(const struct search *s, const struct vhd_image *parent, cons
 static int probe(const struct search *s, const char *path, struct vhd_io_stat *st,
 		 struct vhd_err *err)
 {
-	struct vhd_open_opts opts = { .is_readonly = true, .force_share = true };
+	struct vhd_open_opts opts = {
+		.is_readonly = true, .force_share = true, .allow_raw = s->is_raw,
+	};
 	struct vhd_image *parent;
 	struct vhd_io *io;
 	int rc = io_file_open(&io, path, true, err);
@@ -254,7 +254,7 @@ static int probe(const struct search *s, const char *path, struct vhd_io_stat *s
 /* The right one: what fails from here on is not mended by another name. */
 static void open_right(struct search *s, const char *path, const struct vhd_io_stat *st)
 {
-	struct vhd_open_opts opts = parent_opts(s->opts);
+	struct vhd_open_opts opts = parent_opts(s);
 	struct vhd_image *parent;
 	int rc = image_open_link(&parent, path, &opts, s->link, &s->why);
 
@@ -360,7 +360,7 @@ static void try_name(struct search *s, const char *name)
 		return;
 	while (!is_absolute(name) && strncmp(name, "./", 2) == 0)
 		name += 2;
-	try_in_folder(s, is_absolute(name) ? last : name);
+	try_in_folder(s, s->is_raw || is_absolute(name) ? last : name);
 }
 
 static void backslashes_to_slashes(char *text)
@@ -375,9 +375,10 @@ static bool locator_text(uint32_t platform, const uint8_t *blob, size_t len, cha
 {
 	bool is_whole;
 
-	if (platform == MACX)
+	if (platform == FMT_MACX)
 		return text_from_url(blob, len, text, size);
-	is_whole = platform == W2RU || platform == W2KU ? text_from_utf16(blob, len, text, size) :
+	is_whole = platform == FMT_W2RU || platform == FMT_W2KU ?
+		   text_from_utf16(blob, len, text, size) :
 		   text_from_ansi(blob, len, text, size);
 	backslashes_to_slashes(text);
 	return is_whole;
@@ -415,7 +416,7 @@ static int try_locator(struct search *s, const struct fmt_locator *locator)
 static int try_locators(struct search *s)
 {
 	/* Relative ones first: they are still right when the folder was moved as a whole. */
-	static const uint32_t order[] = { W2RU, WI2R, MACX, W2KU, WI2K };
+	static const uint32_t order[] = { FMT_W2RU, FMT_WI2R, FMT_MACX, FMT_W2KU, FMT_WI2K };
 	int rc = 0;
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
@@ -499,13 +500,18 @@ static int check_link(const struct vhd_image *img, const struct chain_link *link
 	return 0;
 }
 
+/* As blktap has it; from anybody else no id is damage. */
+static bool has_raw_parent(const struct vhd_image *img)
+{
+	return uuid_is_null(img->header.parent_uuid) && !memcmp(img->footer.creator, "tap", 3);
+}
+
 static int check_parent_id(const struct vhd_image *img, struct vhd_err *err)
 {
 	if (!uuid_is_null(img->header.parent_uuid))
 		return 0;
-	if (memcmp(img->footer.creator, "tap", 3) == 0)
-		return vhd_err_set(err, -ENOTSUP, "%s: its parent is a raw disk, as blktap has it, "
-				   "and those are not supported yet", img->name);
+	if (has_raw_parent(img))
+		return 0;
 	return vhd_err_set(err, -EILSEQ, "%s: the parent's unique id in the dynamic header is all "
 			   "zeros", img->name);
 }
@@ -513,7 +519,9 @@ static int check_parent_id(const struct vhd_image *img, struct vhd_err *err)
 int chain_open_parent(struct vhd_image *img, const struct vhd_open_opts *opts,
 		      const struct chain_link *link, struct vhd_err *err)
 {
-	struct search s = { .img = img, .opts = opts, .link = link };
+	struct search s = {
+		.img = img, .opts = opts, .link = link, .is_raw = has_raw_parent(img),
+	};
 	int rc = check_link(img, link, err);
 
 	if (!rc)

@@ -24,6 +24,14 @@
 #define FMT_DEFAULT_BLOCK (2u << 20)
 #define FMT_EPOCH 946684800			/* 2000-01-01 in seconds since 1970 */
 
+/* What kind of path to the parent a locator holds. */
+#define FMT_PLATFORM(a, b, c, d) ((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
+#define FMT_W2RU FMT_PLATFORM('W', '2', 'r', 'u')	/* relative, UTF-16LE */
+#define FMT_W2KU FMT_PLATFORM('W', '2', 'k', 'u')	/* absolute, UTF-16LE */
+#define FMT_WI2R FMT_PLATFORM('W', 'i', '2', 'r')	/* both in 8 bits, of old */
+#define FMT_WI2K FMT_PLATFORM('W', 'i', '2', 'k')
+#define FMT_MACX FMT_PLATFORM('M', 'a', 'c', 'X')	/* a file URL */
+
 struct fmt_geometry {
 	uint16_t cylinders;
 	uint8_t heads, sectors;

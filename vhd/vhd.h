@@ -335,16 +335,22 @@ int vhd_check_io(struct vhd_io *io, const char *name, const struct vhd_check_opt
 		 struct vhd_check_result *result, struct vhd_err *err);
 
 struct vhd_create_opts {
-	enum vhd_type type;	/* 0: VHD_DYNAMIC; VHD_DIFFERENCING is -ENOTSUP so far */
-	uint64_t size;		/* bytes, a multiple of 512, made exactly */
-	uint32_t block_size;	/* bytes, a power of two; 0: 2 MiB */
+	enum vhd_type type;	/* 0: VHD_DYNAMIC */
+	uint64_t size;		/* bytes, a multiple of 512, made exactly; 0 with a parent: its
+				 * size, and no other is taken */
+	uint32_t block_size;	/* bytes, a power of two; 0: the parent's, else 2 MiB */
 	const uint8_t *uuid;	/* 16 bytes; NULL: random */
 	uint32_t timestamp;	/* seconds since 2000; 0: now */
+	const char *parent;	/* VHD_DIFFERENCING: path of the parent. A file that is no image of
+				 * any known format is a raw one: see allow_raw */
+	bool no_lock;		/* for the parent: see vhd_open_opts */
 };
 
 /*
  * Makes an image that is durable and whole before it bears its name. -EEXIST when path exists:
- * nothing is ever replaced. -EINVAL for a size or block size that the format does not have.
+ * nothing is ever replaced. -EINVAL for a size or block size that the format does not have. A
+ * parent is opened for it, with its own parents, read-only, and nothing of it is changed; the child
+ * says where it is by its path from the child's folder on, and by its absolute one.
  */
 int vhd_create(const char *path, const struct vhd_create_opts *opts, struct vhd_err *err);
 /* The same into an empty io, which stays the caller's; ends with a barrier. */

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Making a child of an image that is open already. */
+#ifndef VHD_CREATE_H
+#define VHD_CREATE_H
+
+#include "vhd/image.h"
+
+/*
+ * Makes a differencing image in io, which is empty and stays the caller's, that will be at name and
+ * whose parent is what is open as parent, and will be at parent_path. Of opts, type and parent mean
+ * nothing. Ends with a barrier. 0 or -errno.
+ */
+int create_child(struct vhd_io *io, const char *name, const struct vhd_image *parent,
+		 const char *parent_path, const struct vhd_create_opts *opts, struct vhd_err *err);
+
+/* The time of a parent, as its child keeps it: seconds since 2000, 0 if there is none. */
+uint32_t create_timestamp(const struct vhd_io_stat *st);
+
+#endif
