@@ -461,7 +461,8 @@ static void an_id_of_zeros_names_no_parent(void)
 	make_child("child.vhd", &(struct child) { .id = 2, .name = "base.vhd" });
 	expect_fails("child.vhd", NULL, -EILSEQ, "all zeros");
 	make_child("child.vhd", &(struct child) { .id = 2, .name = "base.vhd", .creator = "tap" });
-	expect_fails("child.vhd", NULL, -EILSEQ, "raw");	/* of tap, no id means a raw parent */
+	/* Of tap, it means a raw parent. */
+	expect_fails("child.vhd", NULL, -EILSEQ, "raw");
 }
 
 /* There is no id to tell a raw disk by: only the user leads out of the child's folder. */

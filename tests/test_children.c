@@ -162,7 +162,8 @@ static void the_parent_s_id_time_and_name_are_kept(void)
 static void parents_with_odd_names_are_found_and_can_move(void)
 {
 	static const char *const names[] = {
-		"with space", "ümläut", "雪", "\xf0\x9f\x92\xbe", "back\\slash", "latin\xfc", "per%cent",
+		"with space", "ümläut", "雪", "\xf0\x9f\x92\xbe", "back\\slash", "latin\xfc",
+		"per%cent",
 		"a:b", ".hidden", "-dash", "\xed\xa0\x80", "\xc0\xaf", "new\nline", "quote'", "\\",
 	};
 

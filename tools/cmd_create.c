@@ -40,20 +40,12 @@ static int parse_block_size(const struct cli *cli, struct vhd_create_opts *opts)
 	return 0;
 }
 
-/*
- * With the signals that would end us held back: where the host has no nameless files, one under a
- * passing name would stay behind. It is a matter of a few MiB.
- */
 static int create(const char *image, const struct vhd_create_opts *opts, struct vhd_err *err)
 {
-	sigset_t held, before;
+	sigset_t before;
 	int rc;
 
-	sigemptyset(&held);
-	sigaddset(&held, SIGINT);
-	sigaddset(&held, SIGTERM);
-	sigaddset(&held, SIGHUP);
-	sigprocmask(SIG_BLOCK, &held, &before);
+	cmd_hold_signals(&before);
 	rc = vhd_create(image, opts, err);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return rc;

@@ -66,6 +66,11 @@ static const struct cli_command commands[] = {
 			   CLI_BIT(CLI_ALIGN) | CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_MAX_TIME) |
 			   CLI_BIT(CLI_OUTPUT_FILE) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_NO_LOCK),
 	}, {
+		.name = "snapshot", .arguments = "IMAGE [PARENT]", .run = cmd_snapshot,
+		.summary = "Keeps the disk as it is under another name; a child takes its place",
+		.min_args = 1, .max_args = 2, .is_creation = true,
+		.options = CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_NO_LOCK),
+	}, {
 		.name = "umount", .arguments = "MOUNTPOINT", .run = cmd_umount,
 		.summary = "Unmounts what vhdfuse mounted, and waits until the image is closed",
 		.min_args = 1, .max_args = 1,
@@ -117,6 +122,31 @@ int cmd_open(vhd_image **img, struct cli *cli, const char *image, bool force_sha
 	};
 
 	return vhd_open(img, image, &opts, err);
+}
+
+static void note_child(void *arg, const char *path)
+{
+	char **first = arg;
+
+	if (!*first)
+		*first = strdup(path);
+}
+
+int cmd_first_child(vhd_image *img, char **child, struct vhd_err *err)
+{
+	*child = NULL;
+	return vhd_find_children(img, note_child, child, err);
+}
+
+void cmd_hold_signals(sigset_t *before)
+{
+	sigset_t held;
+
+	sigemptyset(&held);
+	sigaddset(&held, SIGINT);
+	sigaddset(&held, SIGTERM);
+	sigaddset(&held, SIGHUP);
+	sigprocmask(SIG_BLOCK, &held, before);
 }
 
 static enum status serve(struct cli *cli, const char *arg)

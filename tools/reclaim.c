@@ -47,20 +47,12 @@ static int measure(const char *image, struct sizes *sizes, struct vhd_err *err)
 	return 0;
 }
 
-static void note_child(void *arg, const char *path)
-{
-	char **first = arg;
-
-	if (!*first)
-		*first = strdup(path);
-}
-
 /* Others may have been made from this disk as it is: not to be changed behind their backs.
  * *is_parent says whether there are any. */
 static int look_for_children(struct reclaim *job, bool *is_parent, struct vhd_err *err)
 {
-	char *child = NULL;
-	int rc = vhd_find_children(job->img, note_child, &child, err);
+	char *child;
+	int rc = cmd_first_child(job->img, &child, err);
 
 	*is_parent = child;
 	if (!rc && child && job->verb->has_guest && !job->out && !cli_has(job->cli, CLI_FORCE))

@@ -91,8 +91,8 @@ int io_stat(struct vhd_io *io, struct vhd_io_stat *st);
 /* Opens path (O_CLOEXEC; never creates). 0 or -errno with the sentence in err. */
 int io_file_open(struct vhd_io **io, const char *path, bool is_readonly, struct vhd_err *err);
 
-/* Calls each with the path of every other regular file in the folder where path's file really is.
- * 0 or -errno. */
+/* Calls each with the path of every other regular file in the folder where path's file really is,
+ * but for what was never finished. 0 or -errno. */
 int io_file_each(const char *path, void (*each)(void *arg, const char *sibling), void *arg);
 
 /*
@@ -105,5 +105,16 @@ int io_file_create(struct vhd_io **io, const char *path, struct vhd_err *err);
  * that cannot do that at once, an empty file bears the name for an instant.
  * 0 or -errno (-EEXIST when path has appeared meanwhile). Blocks. */
 int io_file_publish(struct vhd_io *io, struct vhd_err *err);
+
+/* As io_file_create, where path exists and is to be replaced. */
+int io_file_create_over(struct vhd_io **io, const char *path, struct vhd_err *err);
+/*
+ * io, whole and made by io_file_create_over, takes the place of old, which is open and at that path,
+ * and which gets the name `keep`, on the same filesystem, first. Owner and mode are the old one's.
+ * At every instant the path names one of the two. -EEXIST where keep names anything but old: no
+ * other file is ever replaced. -EBUSY where the path names another file by now, -EMLINK where the
+ * host has no second names for files. Blocks.
+ */
+int io_file_replace(struct vhd_io *io, struct vhd_io *old, const char *keep, struct vhd_err *err);
 
 #endif

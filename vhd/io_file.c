@@ -340,16 +340,37 @@ static int create_open_folder(struct io_file *file, const char *path)
 	return file->dir_fd < 0 ? -errno : 0;
 }
 
-/* Where the host has no nameless files: a name that nobody will guess. */
+#define TEMP_PREFIX ".vhd-"
+#define TEMP_DIGITS 16
+
+/* A name that nobody will guess, for what is not finished. */
+static int make_temp_name(struct io_file *file)
+{
+	uint64_t number;
+
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		return -errno;
+	snprintf(file->temp, sizeof(file->temp), TEMP_PREFIX "%016llx",
+		 (unsigned long long)number);
+	return 0;
+}
+
+/* Whether a power failure may have left it behind, of a file that never got its name. */
+static bool is_temp_name(const char *name)
+{
+	return strncmp(name, TEMP_PREFIX, strlen(TEMP_PREFIX)) == 0 &&
+	       strlen(name) == strlen(TEMP_PREFIX) + TEMP_DIGITS &&
+	       strspn(name + strlen(TEMP_PREFIX), "0123456789abcdef") == TEMP_DIGITS;
+}
+
+/* Where the host has no nameless files. */
 static int create_named(struct io_file *file)
 {
 	for (int tries = 0; tries < 100; tries++) {
-		uint64_t number;
+		int rc = make_temp_name(file);
 
-		if (getrandom(&number, sizeof(number), 0) != sizeof(number))
-			return -errno;
-		snprintf(file->temp, sizeof(file->temp), ".vhd-%016llx",
-			 (unsigned long long)number);
+		if (rc)
+			return rc;
 		file->fd = openat(file->dir_fd, file->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
 				  0666);
 		if (file->fd >= 0)
@@ -373,7 +394,7 @@ static int create_nameless(struct io_file *file)
 	return -errno;
 }
 
-int io_file_create(struct vhd_io **io, const char *path, struct vhd_err *err)
+static int create(struct vhd_io **io, const char *path, bool is_over, struct vhd_err *err)
 {
 	struct io_file *file = file_new();
 	struct stat sb;
@@ -385,7 +406,7 @@ int io_file_create(struct vhd_io **io, const char *path, struct vhd_err *err)
 	if (rc)
 		goto fail;
 	rc = -EEXIST;	/* also for a link that leads nowhere: the name is taken */
-	if (!fstatat(file->dir_fd, file->name, &sb, AT_SYMLINK_NOFOLLOW))
+	if (!is_over && !fstatat(file->dir_fd, file->name, &sb, AT_SYMLINK_NOFOLLOW))
 		goto fail;
 	rc = create_nameless(file);
 	if (rc)
@@ -398,12 +419,22 @@ fail:
 	return vhd_err_errno(err, rc, "%s: cannot be created", path);
 }
 
-static int publish_nameless(struct io_file *file)
+int io_file_create(struct vhd_io **io, const char *path, struct vhd_err *err)
+{
+	return create(io, path, false, err);
+}
+
+int io_file_create_over(struct vhd_io **io, const char *path, struct vhd_err *err)
+{
+	return create(io, path, true, err);
+}
+
+static int publish_nameless(struct io_file *file, const char *name)
 {
 	char self[40];
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", file->fd);
-	return linkat(AT_FDCWD, self, file->dir_fd, file->name, AT_SYMLINK_FOLLOW) ? -errno : 0;
+	return linkat(AT_FDCWD, self, file->dir_fd, name, AT_SYMLINK_FOLLOW) ? -errno : 0;
 }
 
 /*
@@ -440,6 +471,12 @@ static int publish_named(struct io_file *file)
 	return publish_over_own(file);
 }
 
+/* Some hosts cannot sync a folder and say so: there is no more to be had there. */
+static int sync_folder(int fd)
+{
+	return fsync(fd) && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS ? -errno : 0;
+}
+
 int io_file_publish(struct vhd_io *io, struct vhd_err *err)
 {
 	struct io_file *file = io_file(io);
@@ -447,15 +484,104 @@ int io_file_publish(struct vhd_io *io, struct vhd_err *err)
 
 	if (rc)
 		return vhd_err_errno(err, rc, "%s: cannot be made durable", file->path);
-	rc = file->temp[0] ? publish_named(file) : publish_nameless(file);
+	rc = file->temp[0] ? publish_named(file) : publish_nameless(file, file->name);
 	if (rc)
 		return vhd_err_errno(err, rc, "%s: cannot be given its name", file->path);
 	file->temp[0] = '\0';
-	/* Some hosts cannot sync a folder and say so: there is no more to be had there. */
-	if (fsync(file->dir_fd) && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS)
-		return vhd_err_errno(err, -errno, "%s: is whole, but its name may not be durable",
-				     file->path);
+	rc = sync_folder(file->dir_fd);
+	return rc ? vhd_err_errno(err, rc, "%s: is whole, but its name may not be durable",
+				  file->path) : 0;
+}
+
+static bool is_same_file(int dir_fd, const char *name, int fd)
+{
+	struct stat named, open;
+
+	return !fstatat(dir_fd, name, &named, AT_SYMLINK_NOFOLLOW) && !fstat(fd, &open) &&
+	       named.st_dev == open.st_dev && named.st_ino == open.st_ino;
+}
+
+/* Whoever could use the old one can use this one; nobody else, where it cannot have its owner. */
+static int copy_owner(const struct io_file *file, int old)
+{
+	struct stat sb;
+	mode_t mode;
+
+	if (fstat(old, &sb))
+		return -errno;
+	mode = sb.st_mode & 0777;
+	if (fchown(file->fd, sb.st_uid, sb.st_gid))
+		mode &= 0700;
+	return fchmod(file->fd, mode) ? -errno : 0;
+}
+
+/* A second name for what is at file's path, durable. *is_new: it was not there yet. */
+static int keep_old(struct io_file *file, int old, const char *keep, bool *is_new,
+		    struct vhd_err *err)
+{
+	struct io_file folder = { .dir_fd = -1 };
+	int rc = create_open_folder(&folder, keep);
+
+	*is_new = !rc && !linkat(file->dir_fd, file->name, folder.dir_fd, folder.name, 0);
+	if (!rc && !*is_new)
+		rc = -errno;
+	if (rc == -EEXIST && is_same_file(folder.dir_fd, folder.name, old))
+		rc = 0;
+	if (!rc)
+		rc = sync_folder(folder.dir_fd);
+	if (folder.dir_fd >= 0)
+		close(folder.dir_fd);
+	free(folder.path);
+	if (rc == -EPERM || rc == -EOPNOTSUPP || rc == -ENOSYS)
+		return vhd_err_set(err, -EMLINK, "%s: cannot be a second name for %s: the host "
+				   "does not allow it", keep, file->path);
+	return rc ? vhd_err_errno(err, rc, "%s: cannot be a second name for %s", keep, file->path) :
+		    0;
+}
+
+static int take_place(struct io_file *file)
+{
+	int rc = 0;
+
+	if (!file->temp[0]) {
+		rc = make_temp_name(file);
+		if (!rc)
+			rc = publish_nameless(file, file->temp);
+		if (rc) {
+			file->temp[0] = '\0';
+			return rc;
+		}
+	}
+	if (renameat(file->dir_fd, file->temp, file->dir_fd, file->name))
+		return -errno;
+	file->temp[0] = '\0';
 	return 0;
+}
+
+int io_file_replace(struct vhd_io *io, struct vhd_io *old, const char *keep, struct vhd_err *err)
+{
+	struct io_file *file = io_file(io);
+	int rc = copy_owner(file, io_file(old)->fd);
+	bool is_new;
+
+	if (!rc && fsync(file->fd))
+		rc = -errno;
+	if (rc)
+		return vhd_err_errno(err, rc, "%s: cannot be made durable", file->path);
+	if (!is_same_file(file->dir_fd, file->name, io_file(old)->fd))
+		return vhd_err_set(err, -EBUSY, "%s: was replaced meanwhile by another program",
+				   file->path);
+	rc = keep_old(file, io_file(old)->fd, keep, &is_new, err);
+	if (rc)
+		return rc;
+	rc = take_place(file);
+	if (rc && is_new)
+		unlink(keep);
+	if (rc)
+		return vhd_err_errno(err, rc, "%s: cannot be replaced", file->path);
+	rc = sync_folder(file->dir_fd);
+	return rc ? vhd_err_errno(err, rc, "%s: is whole, but its name may not be durable",
+				  file->path) : 0;
 }
 
 static bool is_other_file(int dir_fd, const struct dirent *entry, const struct stat *self)
@@ -463,7 +589,8 @@ static bool is_other_file(int dir_fd, const struct dirent *entry, const struct s
 	struct stat sb;
 
 	/* Not what is behind a link: whatever it names is looked at where it lies, or not ours. */
-	return !fstatat(dir_fd, entry->d_name, &sb, AT_SYMLINK_NOFOLLOW) && S_ISREG(sb.st_mode) &&
+	return !is_temp_name(entry->d_name) &&
+	       !fstatat(dir_fd, entry->d_name, &sb, AT_SYMLINK_NOFOLLOW) && S_ISREG(sb.st_mode) &&
 	       (sb.st_dev != self->st_dev || sb.st_ino != self->st_ino);
 }
 

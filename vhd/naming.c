@@ -18,8 +18,7 @@
 #define NO_CHARACTER 0xfffdu
 #define PATH_LEN_MAX 4095u	/* bytes, what Linux takes for a path */
 
-/* Where path is, or will be: its folder is followed through links, and so is the file if it is. */
-static char *real_path(const char *path)
+char *naming_real_path(const char *path)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	char *real = realpath(path, NULL), *folder, *joined = NULL;
@@ -195,10 +194,10 @@ int naming_make(struct naming *naming, const char *child, const char *parent, st
 	int rc;
 
 	*naming = (struct naming){ .len = 0 };
-	from = real_path(child);
+	from = naming_real_path(child);
 	if (!from)
 		return vhd_err_errno(err, -errno, "%s: its folder cannot be found", child);
-	to = real_path(parent);
+	to = naming_real_path(parent);
 	if (!to) {
 		rc = vhd_err_errno(err, -errno, "%s: cannot be found", parent);
 		free(from);

@@ -29,6 +29,10 @@ struct naming {
 int naming_make(struct naming *naming, const char *child, const char *parent, struct vhd_err *err);
 void naming_destroy(struct naming *naming);
 
+/* Where path is, or will be, as an absolute path without links: the caller's to free. NULL with
+ * errno set. */
+char *naming_real_path(const char *path);
+
 /* Bytes to keep in the file for text i. */
 uint32_t naming_room(const struct naming *naming, unsigned i);
 

@@ -357,4 +357,24 @@ int vhd_create(const char *path, const struct vhd_create_opts *opts, struct vhd_
 int vhd_create_io(struct vhd_io *io, const char *name, const struct vhd_create_opts *opts,
 		  struct vhd_err *err);
 
+#define VHD_PATH_MAX 4096	/* bytes of a path, its NUL counted */
+
+struct vhd_snapshot_opts {
+	const char *parent;	/* the name for what is at path now; NULL: one is made up from the
+				 * path and the first number that is free, as in disk-1.vhd */
+	bool no_lock;		/* see vhd_open_opts */
+	vhd_warn_fn warn;
+	void *warn_arg;
+};
+
+/*
+ * Keeps the disk at path as it is now: the file gets another name, which is put in `parent`, and a
+ * child of it takes its place. Links are followed first. Nobody may have the image open. At every
+ * instant path names an image with the same contents; where it was stopped, it can be run again.
+ * -EEXIST where the name is taken: nothing is replaced. -EINVAL where an image that has a parent
+ * itself would go to another folder, from which it could not find it. Blocks.
+ */
+int vhd_snapshot(const char *path, const struct vhd_snapshot_opts *opts, char parent[VHD_PATH_MAX],
+		 struct vhd_err *err);
+
 #endif

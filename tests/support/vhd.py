@@ -5,6 +5,7 @@
 #	vhd.py sha FILE			the SHA-256 of the disk's size and of its blocks that are not zeros, each
 #					with its place: bits decide what is read
 #	vhd.py state FILE		sets the saved state
+#	vhd.py id FILE			gives it a unique id of its own
 #	vhd.py layout FILE		"aligned" when every block's data is on 4 KiB, else "packed"
 import hashlib
 import random
@@ -151,12 +152,20 @@ def sha(name):
 
 
 def set_state(name):
+    change_footers(name, 84, b"\1")
+
+
+def set_id(name):
+    change_footers(name, 68, random.randbytes(16))
+
+
+def change_footers(name, where, value):
     with open(name, "r+b") as f:
         for at, whence in ((0, 0), (-512, 2)):
             f.seek(at, whence)
             at = f.tell()
             data = bytearray(f.read(512))
-            data[84] = 1
+            data[where:where + len(value)] = value
             struct.pack_into(">I", data, 64, checksum(data, 64))
             f.seek(at)
             f.write(data)
@@ -189,4 +198,5 @@ def needed(name, size):
     print(read, written)
 
 
-{"make": make, "sha": sha, "state": set_state, "layout": layout, "needed": needed}[sys.argv[1]](*sys.argv[2:])
+COMMANDS = {"make": make, "sha": sha, "state": set_state, "id": set_id, "layout": layout, "needed": needed}
+COMMANDS[sys.argv[1]](*sys.argv[2:])
