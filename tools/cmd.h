@@ -28,8 +28,8 @@ int cmd_said(int code, const struct vhd_err *err);
 /* A vhd_warn_fn; arg is the struct cli. */
 void cmd_warn(void *arg, const char *sentence);
 
-/* The first of the VHDs in the image's folder that have it for their parent: the caller's to free, or
- * NULL where there is none. 0 or -errno. */
+/* The first of the VHDs in the image's folder that have it for their parent: the caller's to free,
+ * or NULL where there is none. 0 or -errno. */
 int cmd_first_child(vhd_image *img, char **child, struct vhd_err *err);
 
 /* Signals that would end us are held back from here on: where the host has no nameless files, one

@@ -109,11 +109,11 @@ int io_file_publish(struct vhd_io *io, struct vhd_err *err);
 /* As io_file_create, where path exists and is to be replaced. */
 int io_file_create_over(struct vhd_io **io, const char *path, struct vhd_err *err);
 /*
- * io, whole and made by io_file_create_over, takes the place of old, which is open and at that path,
- * and which gets the name `keep`, on the same filesystem, first. Owner and mode are the old one's.
- * At every instant the path names one of the two. -EEXIST where keep names anything but old: no
- * other file is ever replaced. -EBUSY where the path names another file by now, -EMLINK where the
- * host has no second names for files. Blocks.
+ * io, whole and made by io_file_create_over, takes the place of old, which is open and at that
+ * path, and which gets the name `keep`, on the same filesystem, first. Owner and mode are the old
+ * one's. At every instant the path names one of the two. -EEXIST where keep names anything but old:
+ * no other file is ever replaced. -EBUSY where the path names another file by now, -EMLINK where
+ * the host has no second names for files. Blocks.
  */
 int io_file_replace(struct vhd_io *io, struct vhd_io *old, const char *keep, struct vhd_err *err);
 
