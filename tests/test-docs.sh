@@ -103,10 +103,13 @@ compare_options() {
 
 vhdimg=$top_builddir/tools/vhdimg
 if test -x "$vhdimg"; then
-	complain "$(compare_options "$vhdimg" docs/vhdimg.1.scd info map check zero compact shrink create umount)"
+	commands="info map check zero compact shrink create snapshot commit rebase umount"
+	# shellcheck disable=SC2086 # a list of words
+	complain "$(compare_options "$vhdimg" docs/vhdimg.1.scd $commands)"
 	sed '/^\*.*--type/d' docs/vhdimg.1.scd >"$TMP/vhdimg.1.scd"
-	must_say '--type' "$(compare_options "$vhdimg" "$TMP/vhdimg.1.scd" info map check zero compact shrink create umount)"
-	for command in info map check zero compact shrink create umount; do
+	# shellcheck disable=SC2086
+	must_say '--type' "$(compare_options "$vhdimg" "$TMP/vhdimg.1.scd" $commands)"
+	for command in $commands; do
 		grep -q "^## .*$command" docs/vhdimg.1.scd || complain "vhdimg.1.scd has no section on $command"
 	done
 else

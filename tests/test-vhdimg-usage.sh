@@ -27,7 +27,7 @@ usage "no command"
 usage "unknown command 'bogus'" bogus "$TMP/a.vhd"
 usage "unknown option '-q'" -q info "$TMP/a.vhd"
 # Later commands are not half there.
-for command in convert resize commit rebase compare; do
+for command in convert resize compare; do
 	usage "unknown command '$command'" "$command" "$TMP/a.vhd"
 done
 # What umount(8) calls is reached by its name alone.

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uuid/uuid.h>
 
 #include "tests/support/imagegen.h"
 #include "tests/support/io_fault.h"
@@ -51,8 +52,10 @@ struct trial {
 	struct mem_file *base;		/* the parent's parent, or NULL: it has none */
 	struct fault fault;		/* of both files' calls */
 	uint8_t *before, *after;
+	uint8_t parent_uuid[16];	/* before */
 	unsigned states;		/* made at each change; 0: none */
 	unsigned steps_left;		/* until the progress callback cancels; 0: never */
+	char when[64];
 	char why[512];
 };
 
@@ -101,6 +104,50 @@ static struct mem_file *make_state(struct trial *t, const struct watched *w, uns
 	return state;
 }
 
+/* The child names the parent, or has nothing and can be told to have been merged into it. */
+static bool is_linked(const struct oracle *child, const struct oracle *parent, uint64_t size)
+{
+	uint8_t next[16];
+
+	if (memcmp(oracle_parent_uuid(child), oracle_uuid(parent), 16) == 0)
+		return true;
+	for (uint32_t blk = 0; (uint64_t)blk * oracle_block_size(child) < size; blk++)
+		if (oracle_entry(child, blk) != UINT32_MAX)
+			return false;
+	uuid_generate_sha1(next, oracle_parent_uuid(child), (const char *)oracle_uuid(child), 16);
+	return memcmp(next, oracle_uuid(parent), 16) == 0;
+}
+
+/* Where the parent is, is said by texts that are old or new, never a mixture. */
+static bool has_whole_locators(struct mem_file *file)
+{
+	static const char name[] = "parent.vhd";
+	const struct vhd_open_opts opts = { .is_readonly = true };
+	uint8_t text[8192];
+	vhd_image *img;
+	bool is_whole = true;
+
+	if (image_load(&img, mem_open(file), "child.vhd", &opts, NULL))
+		return false;
+	for (unsigned i = 0; i < FMT_LOCATORS; i++) {
+		const struct fmt_locator *l = &img->header.locators[i];
+		bool is_wide = l->platform == 0x57327275 || l->platform == 0x57326b75;
+		unsigned step = is_wide ? 2 : 1, n = sizeof(name) - 1;
+
+		if (!l->platform)
+			continue;
+		if (l->length < n * step || l->length > sizeof(text)) {
+			is_whole = false;
+			break;
+		}
+		mem_read(file, text, l->length, l->offset);
+		for (unsigned k = 0; k < n; k++)
+			is_whole &= text[l->length - (n - k) * step] == (uint8_t)name[k];
+	}
+	image_free(img);
+	return is_whole;
+}
+
 /* Whether the chain of the two files reads as before the merge. */
 static bool check_chain(struct trial *t, struct mem_file *child, struct mem_file *parent,
 			const char *when)
@@ -108,12 +155,16 @@ static bool check_chain(struct trial *t, struct mem_file *child, struct mem_file
 	struct mem_file *const parents[] = { parent, t->base, NULL };
 	struct oracle_result of_child, of_parent;
 	struct lineage l;
+	bool is_right;
 
 	lineage_read(&l, child, parents);
 	oracle_check(l.top, &of_child);
 	oracle_check(l.parents[0], &of_parent);
 	oracle_read(l.top, t->after, (size_t)t->size, 0);
+	is_right = is_linked(l.top, l.parents[0], t->size);
 	lineage_close(&l);
+	if (!is_right || !has_whole_locators(child))
+		return fail(t, when, "the child does not name its parent");
 	if (of_child.errors || of_parent.errors)
 		return fail(t, when, of_child.errors ? of_child.first : of_parent.first);
 	if (memcmp(t->before, t->after, (size_t)t->size) != 0)
@@ -121,15 +172,17 @@ static bool check_chain(struct trial *t, struct mem_file *child, struct mem_file
 	return true;
 }
 
-static void check_states(struct trial *t)
+static void check_states(struct trial *t, unsigned file, unsigned number)
 {
+	snprintf(t->when, sizeof(t->when), "crash after call %u of the %s", number,
+		 file == CHILD ? "child" : "parent");
 	for (unsigned i = 0; i < t->states && !t->why[0]; i++) {
 		/* The worst first: all of the one file, and nothing of the other. */
 		unsigned of_child = i < 4 ? i & 1 : 2, of_parent = i < 4 ? i >> 1 : 2;
 		struct mem_file *child = make_state(t, &t->files[CHILD], of_child);
 		struct mem_file *parent = make_state(t, &t->files[PARENT], of_parent);
 
-		check_chain(t, child, parent, "after a power cut");
+		check_chain(t, child, parent, t->when);
 		mem_free(child);
 		mem_free(parent);
 	}
@@ -165,7 +218,7 @@ static void on_event(void *arg, const struct record_event *event)
 		}
 		w->pending_len++;
 	}
-	check_states(w->trial);
+	check_states(w->trial, (unsigned)(w - w->trial->files), event->number);
 }
 
 static struct mem_file *make_file(struct trial *t, uint32_t type, uint32_t marker)
@@ -229,6 +282,7 @@ static void start_trial(struct trial *t, uint64_t random, uint32_t block_size)
 		w->recorder.observe = on_event;
 		w->recorder.arg = w;
 	}
+	gen_uuid(t->parent_uuid, 2);
 	memset(t->before, 0, (size_t)t->size);
 	check_chain(t, t->files[CHILD].now, t->files[PARENT].now, "");
 	t->why[0] = '\0';
@@ -328,6 +382,8 @@ static bool check_merged(struct trial *t)
 	if (open_chain(t, &img, NULL) || vhd_get_info(img, &info, NULL))
 		return fail(t, "open", NULL);
 	vhd_close(img, NULL);
+	if (uuid_compare(info.parent_uuid, t->parent_uuid) == 0)
+		return fail(t, "the parent's id", "is as it was");
 	return !info.blocks_allocated || fail(t, "the child still has blocks", NULL);
 }
 

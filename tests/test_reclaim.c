@@ -639,12 +639,12 @@ static int copy(vhd_image *img, const struct vhd_reclaim_opts *opts,
 	int rc;
 
 	if (opts->dry_run)
-		return vhd_copy_io(img, NULL, "copy.vhd", opts, result, err);
+		return vhd_copy_io(img, NULL, opts, result, err);
 	if (t->copied)
 		mem_free(t->copied);
 	t->copied = mem_new();
 	out = mem_open(t->copied);
-	rc = vhd_copy_io(img, out, "copy.vhd", opts, result, err);
+	rc = vhd_copy_io(img, out, opts, result, err);
 	out->ops->close(out);
 	return rc;
 }
@@ -773,6 +773,63 @@ static bool try_compact_child(struct trial *t)
 	return try_compact(t);
 }
 
+/* All that the chain has is in one image then, and needs no parent. */
+static int flatten(vhd_image *img, const struct vhd_reclaim_opts *opts,
+		   struct vhd_reclaim_result *result, struct vhd_err *err)
+{
+	struct trial *t = opts->progress_arg;
+	struct vhd_io *out;
+	int rc;
+
+	if (opts->dry_run)
+		return vhd_flatten_io(img, NULL, opts, result, err);
+	if (t->copied)
+		mem_free(t->copied);
+	t->copied = mem_new();
+	out = mem_open(t->copied);
+	rc = vhd_flatten_io(img, out, opts, result, err);
+	out->ops->close(out);
+	return rc;
+}
+
+static bool try_flatten(struct trial *t)
+{
+	struct vhd_reclaim_opts opts = {
+		.no_holes = !below(t, 4), .align = true, .progress = on_progress,
+		.progress_arg = t,
+	};
+	struct vhd_reclaim_result dry, real;
+	struct mem_file *was, *parent_was;
+	struct oracle_result result;
+	bool is_ok;
+
+	make_child(t);
+	memset(t->is_free, 0, (size_t)t->size / SECTOR * sizeof(*t->is_free));
+	was = mem_clone(t->file);
+	parent_was = mem_clone(t->parent);
+	t->only_reads = true;
+	is_ok = read_all(t, t->before, &result) && run_dry(t, flatten, &opts, &dry) &&
+		!run_verb(t, flatten, &opts, &real) && !t->why[0];
+	t->only_reads = false;
+	if (is_ok && (!is_same_file(was, t->file) || !is_same_file(parent_was, t->parent)))
+		is_ok = fail(t, "the chain was written", NULL);
+	mem_free(was);
+	mem_free(parent_was);
+	if (!is_ok)
+		return false;
+	mem_free(t->file);
+	mem_free(t->parent);
+	t->file = t->copied;
+	t->copied = t->parent = NULL;
+	if (!check_same(t, &dry, &real) || !check_contents(t, true) || !is_sound(t))
+		return false;
+	if (mem_size(t->file) != real.file_size_after || !is_all_aligned(t))
+		return fail(t, "the new image is not laid out as it should be", NULL);
+	if (opts.no_holes && mem_allocated(t->file) < mem_size(t->file))
+		return fail(t, "there are holes left", NULL);
+	return run_again(t, vhd_compact, &opts, &real);
+}
+
 static bool try_copy_child(struct trial *t)
 {
 	make_child(t);
@@ -852,6 +909,12 @@ static void test_copied(void)
 static void test_copied_child(void)
 {
 	try_many(4096, is_long() ? 5000 : 500, try_copy_child);
+}
+
+static void test_flattened(void)
+{
+	try_many(4096, is_long() ? 5000 : 500, try_flatten);
+	try_many(2 << 20, 2, try_flatten);
 }
 
 /* The same on the host's filesystem, through io_file.c: real holes, and a real cut. */
@@ -1060,6 +1123,7 @@ static const struct test tests[] = {
 	{ "shrunk", test_shrunk },
 	{ "copied", test_copied },
 	{ "copied_child", test_copied_child },
+	{ "flattened", test_flattened },
 	{ "zeroed_and_compacted_real_files", test_zeroed_and_compacted_real_files },
 	{ "compacted_layouts_stay_as_they_were", test_compacted_layouts_stay_as_they_were },
 	{ "compacted_on_a_full_host", test_compacted_on_a_full_host },

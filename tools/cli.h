@@ -31,6 +31,10 @@ enum cli_option {
 	CLI_TYPE,
 	CLI_BLOCK_SIZE,
 	CLI_PARENT,
+	CLI_UNCHECKED,
+	CLI_INTO,
+	CLI_KEEP_ID,
+	CLI_REMOVE,
 	CLI_OUTPUT,
 	CLI_OUTPUT_DRAWN,	/* the same option of a command that also draws */
 	CLI_BY,

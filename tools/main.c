@@ -66,6 +66,18 @@ static const struct cli_command commands[] = {
 			   CLI_BIT(CLI_ALIGN) | CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_MAX_TIME) |
 			   CLI_BIT(CLI_OUTPUT_FILE) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_NO_LOCK),
 	}, {
+		.name = "commit", .arguments = "CHILD", .run = cmd_commit,
+		.summary = "Merges a child into its parent",
+		.min_args = 1, .max_args = 1,
+		.options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_PROGRESS) | CLI_BIT(CLI_INTO) |
+			   CLI_BIT(CLI_KEEP_ID) | CLI_BIT(CLI_REMOVE) | CLI_BIT(CLI_FORCE) |
+			   CLI_BIT(CLI_NO_LOCK),
+	}, {
+		.name = "rebase", .arguments = "CHILD", .run = cmd_rebase,
+		.summary = "Makes a child say where its parent is now",
+		.min_args = 1, .max_args = 1,
+		.options = CLI_BIT(CLI_PARENT) | CLI_BIT(CLI_UNCHECKED) | CLI_BIT(CLI_NO_LOCK),
+	}, {
 		.name = "snapshot", .arguments = "IMAGE [PARENT]", .run = cmd_snapshot,
 		.summary = "Keeps the disk as it is under another name; a child takes its place",
 		.min_args = 1, .max_args = 2, .is_creation = true,

@@ -62,6 +62,40 @@ static int look_for_children(struct reclaim *job, bool *is_parent, struct vhd_er
 	return rc;
 }
 
+struct sibling {
+	struct stat self;
+	char *path;
+};
+
+static void note_sibling(void *arg, const char *path)
+{
+	struct sibling *sibling = arg;
+	struct stat st;
+
+	if (!sibling->path && stat(path, &st) == 0 &&
+	    (st.st_dev != sibling->self.st_dev || st.st_ino != sibling->self.st_ino))
+		sibling->path = strdup(path);
+}
+
+/* Other children of the parent would read otherwise. */
+static int look_for_siblings(struct reclaim *job, struct vhd_err *err)
+{
+	vhd_image *parent = vhd_parent(job->img);
+	struct sibling sibling = { .path = NULL };
+	int rc;
+
+	if (!parent || cli_has(job->cli, CLI_FORCE))
+		return 0;
+	if (stat(job->image, &sibling.self))
+		return cmd_fail(err, -errno, "%s: %s", job->image, strerror(errno));
+	rc = vhd_find_children(parent, note_sibling, &sibling, err);
+	if (!rc && sibling.path)
+		rc = cmd_fail(err, -EBUSY, "%s: its parent is the parent of %s, too; --force goes "
+			      "on all the same", job->image, sibling.path);
+	free(sibling.path);
+	return rc;
+}
+
 static int refuse(const struct reclaim *job, struct vhd_err *err)
 {
 	struct vhd_info info;
@@ -108,6 +142,7 @@ static int open_image(struct reclaim *job, struct vhd_err *err)
 		.is_readonly = is_left_alone(job),
 		.no_lock = cli_has(job->cli, CLI_NO_LOCK),
 		.allow_raw = job->verb->takes_raw,
+		.write_parent = job->verb->has_parent && !is_left_alone(job),
 		.warn = cmd_warn,
 		.warn_arg = job->cli,
 	};
@@ -123,6 +158,8 @@ static int run(struct reclaim *job, struct progress *progress, bool *is_parent, 
 
 	if (!rc)
 		rc = look_for_children(job, is_parent, err);
+	if (!rc && job->verb->has_parent && !job->out)
+		rc = look_for_siblings(job, err);
 	if (!rc && job->verb->has_guest)
 		rc = look_inside(job, progress, err);
 	if (!rc)
@@ -149,8 +186,11 @@ static void print_closing(const struct reclaim *job, const struct sizes *before,
 	units_format(to, to_text, sizeof(to_text));
 	units_format(from > to ? from - to : 0, gain_text, sizeof(gain_text));
 	say_clean(stdout, job->image);
-	if (from <= to && !blocks)
+	if (job->verb->is_whole)
+		printf(": %s %s: %s", is_dry ? "would make" : "made", job->out, to_text);
+	else if (from <= to && !blocks)
 		printf(": %s, nothing %sfreed: %s", from_text, is_dry ? "would be " : "",
+		       job->verb->nothing ? job->verb->nothing :
 		       job->guest ? "no block is free or zero as a whole" :
 				    "no block reads as zeros");
 	else
@@ -266,7 +306,7 @@ static int read_options(struct reclaim *job)
 	char *end;
 
 	job->opts.dry_run = cli_has(job->cli, CLI_DRY_RUN);
-	job->out = job->cli->value[CLI_OUTPUT_FILE];
+	job->out = job->cli->value[cli_has(job->cli, CLI_INTO) ? CLI_INTO : CLI_OUTPUT_FILE];
 	if (job->out && job->cli->argc > 1)
 		return cli_usage(job->cli->command, "--output-file is for one image at a time");
 	if (job->out && text)

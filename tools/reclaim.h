@@ -17,6 +17,9 @@ struct reclaim_verb {
 	bool has_guest;		/* looks into the disk */
 	bool takes_raw;		/* serves images that are no VHD */
 	bool has_stay;		/* a dry run tells why blocks stay */
+	bool is_whole;		/* makes a file of all that the chain has: there is no gain */
+	bool has_parent;	/* writes to the image's parent as well */
+	const char *nothing;	/* why nothing was gained; NULL: for want of zeros */
 	bool is_in_file;	/* its gain is in the file's length; else in the host's room */
 };
 

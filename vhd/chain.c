@@ -211,12 +211,29 @@ static int refuse_id(const struct search *s, const char *path, const uint8_t id[
 			   has, wants);
 }
 
+void chain_next_id(const struct vhd_image *child, uint8_t id[16])
+{
+	uuid_generate_sha1(id, child->header.parent_uuid, (const char *)child->footer.uuid,
+			   sizeof(child->footer.uuid));
+}
+
+/* A merge was cut off when all was done but the last: the child, which has nothing any more, does
+ * not name the parent by its new id yet. */
+static bool was_merged(const struct vhd_image *child, const struct vhd_image *parent)
+{
+	uint8_t next[16];
+
+	chain_next_id(child, next);
+	return !child->map.allocated && memcmp(parent->footer.uuid, next, sizeof(next)) == 0;
+}
+
 static int check_id(const struct search *s, const struct vhd_image *parent, const char *path,
 		    struct vhd_err *err)
 {
 	if (s->is_raw && !parent->is_raw)
 		return vhd_err_set(err, -EILSEQ, "%s is a VHD, and the parent is a raw disk", path);
-	if (memcmp(parent->footer.uuid, s->img->header.parent_uuid, 16) == 0)
+	if (memcmp(parent->footer.uuid, s->img->header.parent_uuid, 16) == 0 ||
+	    was_merged(s->img, parent))
 		return 0;
 	return refuse_id(s, path, parent->footer.uuid, err);
 }

@@ -23,6 +23,13 @@ struct chain_link {
 int chain_open_parent(struct vhd_image *img, const struct vhd_open_opts *opts,
 		      const struct chain_link *link, struct vhd_err *err);
 
+/*
+ * The unique id that the parent of child gets when child is merged into it. It follows from what
+ * the two are, so that a power failure after the parent has it and before child names it can be
+ * told from a stranger at the parent's place.
+ */
+void chain_next_id(const struct vhd_image *child, uint8_t id[16]);
+
 /* The parent's name as the header has it, as UTF-8; unpaired surrogates as U+FFFD. */
 void chain_parent_name(const struct fmt_header *header, char *buf, size_t len);
 

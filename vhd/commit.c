@@ -36,8 +36,13 @@
  * 10. A failed barrier poisons the image. A failed write does not: it leaves the commit pending
  *     with nothing released, and the next flush tries again.
  *
- * Rules 11 and 12, of merging and of moving the BAT, are with the verbs that will need them; see
- * docs/crash-safety.md for what each write in the engine falls under.
+ * 13. The dynamic header has two sectors and one sum, so it is never written where a footer names
+ *     it: one for the meantime goes behind everything, barrier, T, barrier, L, barrier; then the
+ *     header in its place, barrier, T, barrier, L, barrier. A failure once T may name the other one
+ *     poisons the image.
+ *
+ * Rule 11 is merging's (merge.c), rule 12, of moving the BAT, is with the verb that will need it;
+ * see docs/crash-safety.md for what each write in the engine falls under.
  */
 #include "vhd/commit.h"
 
@@ -158,6 +163,21 @@ static void unlist(struct vhd_image *img, const struct work *work)
 	pthread_rwlock_unlock(&img->map_lock);
 }
 
+/* rule 5: the footer at its new place; a barrier has to follow. */
+static int lengthen(struct vhd_image *img, uint64_t trailer, struct vhd_err *err)
+{
+	int rc = io_pwrite(img->io, img->raw_footer, FMT_SECTOR, trailer);
+
+	if (!rc) {
+		atomic_store(&img->is_unsynced, true);
+		return 0;
+	}
+	/* A write that failed half way may have lengthened the file over its footer. */
+	if (img->io->ops->truncate(img->io, img->trailer + FMT_SECTOR))
+		img->commit.is_trailer_lost = true;
+	return vhd_err_errno(err, rc, "%s: the file cannot grow", img->name);
+}
+
 /* rule 5: the footer of the next chunk, whose slots are handed out after the next barrier. */
 static int begin_growth(struct vhd_image *img, struct work *work, struct vhd_err *err)
 {
@@ -177,16 +197,10 @@ static int begin_growth(struct vhd_image *img, struct work *work, struct vhd_err
 				   img->name);
 	work->new_end = first + (slots - 1) * stride + map_slot_size(map);
 	work->new_trailer = map_place_footer(work->new_end);
-	rc = io_pwrite(img->io, img->raw_footer, FMT_SECTOR, work->new_trailer);
-	if (!rc) {
-		atomic_store(&img->is_unsynced, true);
-		return 0;
-	}
-	work->new_trailer = 0;
-	/* A write that failed half way may have lengthened the file over its footer. */
-	if (img->io->ops->truncate(img->io, img->trailer + FMT_SECTOR))
-		img->commit.is_trailer_lost = true;
-	return vhd_err_errno(err, rc, "%s: the file cannot grow", img->name);
+	rc = lengthen(img, work->new_trailer, err);
+	if (rc)
+		work->new_trailer = 0;
+	return rc;
 }
 
 /* rule 5: a barrier has followed the new footer. rule 9: below the old one is no hole. */
@@ -400,6 +414,129 @@ int commit_trim(struct vhd_image *img, unsigned flags, struct vhd_err *err)
 	if (pos + gain <= img->trailer || (pos <= img->trailer && img->commit.is_trailer_lost) ||
 	    (flags & COMMIT_TRIM_PAGE && pos != img->trailer))
 		rc = trim_to(img, end, pos, err);
+	pthread_mutex_unlock(&img->commit_lock);
+	return rc;
+}
+
+/* rule 5, for room that no slot gets. */
+static int grow_for_header(struct vhd_image *img, uint64_t end, struct vhd_err *err)
+{
+	uint64_t trailer = map_place_footer(end);
+	int rc = lengthen(img, trailer, err);
+
+	if (!rc)
+		rc = store_barrier(img, err);
+	if (rc)
+		return rc;
+	img->trailer = trailer;
+	img->slots_end = end;
+	img->commit.is_trailer_lost = false;
+	return 0;
+}
+
+/* A header with its texts, where no footer names it; durable. */
+static int write_header(struct vhd_image *img, const struct commit_header *h, struct vhd_err *err)
+{
+	int rc = io_pwrite(img->io, h->raw, FMT_HEADER_SIZE, h->off);
+
+	for (unsigned i = 0; !rc && i < h->texts_len; i++)
+		rc = io_pwrite(img->io, h->texts[i].text, h->texts[i].len, h->texts[i].off);
+	if (rc)
+		return vhd_err_errno(err, rc, "%s: cannot write the dynamic header", img->name);
+	return store_barrier(img, err);
+}
+
+/* rule 7: first T, then L, as raw_footer is now. */
+static int write_footers(struct vhd_image *img, struct vhd_err *err)
+{
+	const uint64_t places[] = { img->trailer, 0 };
+
+	for (unsigned i = 0; i < (image_is_fixed(img) ? 1 : 2); i++) {
+		int rc = io_pwrite(img->io, img->raw_footer, FMT_SECTOR, places[i]);
+
+		if (rc)
+			return vhd_err_errno(err, rc, "%s: cannot write the footer at offset %llu",
+					     img->name, (unsigned long long)places[i]);
+		rc = store_barrier(img, err);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int point_footers(struct vhd_image *img, uint64_t off, struct vhd_err *err)
+{
+	fmt_footer_set_data_offset(img->raw_footer, off);
+	return write_footers(img, err);
+}
+
+/* What footers on the disk say is in doubt. */
+static void poison(struct vhd_image *img, int rc)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&img->poison, &none, rc);
+}
+
+static int check_poison(const struct vhd_image *img, struct vhd_err *err)
+{
+	int rc = atomic_load(&img->poison);
+
+	return rc ? vhd_err_errno(err, rc, "%s: an earlier flush failed: open the image again",
+				  img->name) : 0;
+}
+
+int commit_id(struct vhd_image *img, const uint8_t uuid[16], struct vhd_err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&img->commit_lock);
+	rc = check_poison(img, err);
+	if (!rc) {
+		memcpy(img->footer.uuid, uuid, sizeof(img->footer.uuid));
+		fmt_footer_set_uuid(img->raw_footer, uuid);
+		rc = write_footers(img, err);
+		if (rc)
+			poison(img, rc);
+	}
+	pthread_mutex_unlock(&img->commit_lock);
+	return rc;
+}
+
+/* commit_lock is held. */
+static int replace_header(struct vhd_image *img, const struct commit_header *meantime,
+			  const struct commit_header *final, uint64_t end, struct vhd_err *err)
+{
+	int rc = grow_for_header(img, end, err);
+
+	if (!rc)
+		rc = write_header(img, meantime, err);
+	if (rc)
+		return rc;
+	rc = point_footers(img, meantime->off, err);
+	if (!rc)
+		rc = write_header(img, final, err);
+	if (!rc)
+		rc = point_footers(img, final->off, err);
+	if (rc)
+		poison(img, rc);
+	return rc;
+}
+
+int commit_header(struct vhd_image *img, const struct commit_header *meantime,
+		  const struct commit_header *final, uint64_t end, struct vhd_err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&img->commit_lock);
+	rc = check_poison(img, err);
+	if (!rc)
+		rc = replace_header(img, meantime, final, end, err);
+	if (!rc) {
+		img->footer.data_offset = final->off;
+		img->header = final->header;
+		img->metadata_end = final->metadata_end;
+	}
 	pthread_mutex_unlock(&img->commit_lock);
 	return rc;
 }

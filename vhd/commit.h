@@ -19,6 +19,35 @@ int commit_make_room(struct vhd_image *img, struct vhd_err *err);
 /* Cuts the file behind its last block. No write may be under way, nothing unpublished. Blocks. */
 int commit_trim(struct vhd_image *img, unsigned flags, struct vhd_err *err);
 
+#define COMMIT_TEXTS 3
+
+/* A dynamic header that is to be written, and what its locators name. */
+struct commit_header {
+	uint64_t off;			/* bytes */
+	uint8_t raw[FMT_HEADER_SIZE];
+	struct fmt_header header;	/* what raw says */
+	uint64_t metadata_end;		/* with it: see struct vhd_image */
+	struct {
+		const uint8_t *text;
+		uint32_t len;		/* bytes */
+		uint64_t off;
+	} texts[COMMIT_TEXTS];
+	unsigned texts_len;
+};
+
+/*
+ * Writes the header `final` in place of the one that there is; `meantime`, which has to say the
+ * same, lies behind everything, as do its texts, and end is where that room ends. The image's
+ * metadata may be written over at the place of final alone. No lock held, no write under way.
+ * Blocks on barriers.
+ */
+int commit_header(struct vhd_image *img, const struct commit_header *meantime,
+		  const struct commit_header *final, uint64_t end, struct vhd_err *err);
+
+/* Gives the image another unique id; durable when it returns. The disk is not a raw one. No lock
+ * held. A failure poisons the image: which id the disk has is not known. Blocks. */
+int commit_id(struct vhd_image *img, const uint8_t uuid[16], struct vhd_err *err);
+
 /* Slots at or behind off will be cut off soon: a commit that releases them spares itself the punch,
  * and does not call them free. UINT64_MAX: there are none. */
 void commit_cut_from(struct vhd_image *img, uint64_t off);

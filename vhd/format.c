@@ -213,11 +213,41 @@ void fmt_footer_set_data_offset(uint8_t raw[FMT_SECTOR], uint64_t off)
 	put32(raw + 64, fmt_checksum(raw, FMT_SECTOR, 64));
 }
 
+void fmt_footer_set_uuid(uint8_t raw[FMT_SECTOR], const uint8_t uuid[16])
+{
+	memcpy(raw + 68, uuid, 16);
+	put32(raw + 64, fmt_checksum(raw, FMT_SECTOR, 64));
+}
+
+void fmt_footer_set_dynamic(uint8_t raw[FMT_SECTOR])
+{
+	put32(raw + 60, TYPE_DYNAMIC);
+	put32(raw + 64, fmt_checksum(raw, FMT_SECTOR, 64));
+}
+
 void fmt_batmap_place(uint8_t raw[FMT_SECTOR], uint64_t map_off, uint32_t sectors)
 {
 	put64(raw + 8, map_off);
 	put32(raw + 16, sectors);
 	put32(raw + 24, UINT32_MAX);	/* the sum of a map that is all clear */
+}
+
+void fmt_header_set_parent(uint8_t raw[FMT_HEADER_SIZE], const struct fmt_header *header)
+{
+	memcpy(raw + 40, header->parent_uuid, 16);
+	put32(raw + 56, header->parent_timestamp);
+	memcpy(raw + 64, header->parent_name, sizeof(header->parent_name));
+	for (size_t i = 0; i < FMT_LOCATORS; i++) {
+		const struct fmt_locator *locator = &header->locators[i];
+		uint8_t *entry = raw + HEADER_LOCATORS + i * LOCATOR_SIZE;
+
+		put32(entry, locator->platform);
+		put32(entry + 4, locator->space);
+		put32(entry + 8, locator->length);
+		put32(entry + 12, 0);
+		put64(entry + 16, locator->offset);
+	}
+	put32(raw + HEADER_CHECKSUM, fmt_checksum(raw, FMT_HEADER_SIZE, HEADER_CHECKSUM));
 }
 
 void fmt_header_encode(uint8_t raw[FMT_HEADER_SIZE], const struct fmt_header *header)
@@ -229,19 +259,7 @@ void fmt_header_encode(uint8_t raw[FMT_HEADER_SIZE], const struct fmt_header *he
 	put32(raw + 24, header->version);
 	put32(raw + 28, header->entries);
 	put32(raw + 32, header->block_size);
-	memcpy(raw + 40, header->parent_uuid, 16);
-	put32(raw + 56, header->parent_timestamp);
-	memcpy(raw + 64, header->parent_name, sizeof(header->parent_name));
-	for (size_t i = 0; i < FMT_LOCATORS; i++) {
-		const struct fmt_locator *locator = &header->locators[i];
-		uint8_t *entry = raw + HEADER_LOCATORS + i * LOCATOR_SIZE;
-
-		put32(entry, locator->platform);
-		put32(entry + 4, locator->space);
-		put32(entry + 8, locator->length);
-		put64(entry + 16, locator->offset);
-	}
-	put32(raw + HEADER_CHECKSUM, fmt_checksum(raw, FMT_HEADER_SIZE, HEADER_CHECKSUM));
+	fmt_header_set_parent(raw, header);
 }
 
 const char *fmt_foreign(const uint8_t *head, size_t len)

@@ -83,6 +83,16 @@ void fmt_header_encode(uint8_t raw[FMT_HEADER_SIZE], const struct fmt_header *he
 /* Changes where a raw footer says that the header is, and its sum; other bytes stay as they are. */
 void fmt_footer_set_data_offset(uint8_t raw[FMT_SECTOR], uint64_t off);
 
+/* Changes the unique id in a raw footer, and its sum; other bytes stay as they are. */
+void fmt_footer_set_uuid(uint8_t raw[FMT_SECTOR], const uint8_t uuid[16]);
+
+/* Makes the raw footer one of a dynamic image, which has no parent, and sets its sum. */
+void fmt_footer_set_dynamic(uint8_t raw[FMT_SECTOR]);
+
+/* Changes what a raw header says of the parent (id, time, name, locators), and its sum; other bytes
+ * stay as they are. */
+void fmt_header_set_parent(uint8_t raw[FMT_HEADER_SIZE], const struct fmt_header *header);
+
 /* Changes where the header of a tap batmap says that the map is (bytes) and its length, and that
  * the map is all clear. */
 void fmt_batmap_place(uint8_t raw[FMT_SECTOR], uint64_t map_off, uint32_t sectors);

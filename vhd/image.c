@@ -206,8 +206,7 @@ static void judge_finding(void *arg, const struct layout_finding *finding)
 				"tells all of it", sentence);
 }
 
-/* Whether the table is sound enough to read and write through. */
-static int judge_table(struct vhd_image *img, struct vhd_err *err)
+int image_judge_table(struct vhd_image *img, struct vhd_err *err)
 {
 	struct judge judge = { .img = img, .err = err };
 	uint64_t end;
@@ -304,7 +303,7 @@ static int open_link_io(vhd_image **out, struct vhd_io *io, const char *name,
 	if (rc)
 		return rc;
 	warn_footers(img);
-	rc = judge_table(img, err);
+	rc = image_judge_table(img, err);
 	if (!rc && !img->is_readonly)
 		rc = check_writable(img, err);
 	if (!rc && img->footer.type == VHD_DIFFERENCING) {

@@ -105,6 +105,8 @@ static inline uint32_t image_blk_len(const struct vhd_image *img, uint32_t blk)
 int image_load(struct vhd_image **img, struct vhd_io *io, const char *name,
 	       const struct vhd_open_opts *opts, struct vhd_err *err);
 int image_start_writing(struct vhd_image *img, struct vhd_err *err);
+/* Whether the table is sound enough to read and write through: 0, -EILSEQ or another error. */
+int image_judge_table(struct vhd_image *img, struct vhd_err *err);
 /* Finds the free slots anew, from the table alone. Nothing may be quarantined; commit_lock is held,
  * and no write under way. */
 int image_find_room(struct vhd_image *img);

@@ -11,17 +11,22 @@
  *
  * The parent reads otherwise from the first write on, and so do other children of it. At the end it
  * gets a new unique id and the child is made to name that one, so that another child, which nobody
- * thought of, is refused and not read wrong. Between those two the child, empty by then, is refused
- * as well: merging it once more finishes (vhd_relink).
+ * thought of, is refused and not read wrong. Between those two the child, empty by then, does not
+ * name its parent; the new id is one that can be known for it (chain_next_id), so it opens, and
+ * merging it once more does the rest. Other software refuses it until then.
  *
  * Locking: the child's still_lock is held exclusive (reclaim.c); the parent is written by its own
  * calls, as by a guest.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "vhd/chain.h"
 #include "vhd/commit.h"
+#include "vhd/create.h"
 #include "vhd/reclaim.h"
+#include "vhd/relink.h"
 #include "vhd/store.h"
 
 struct merge {
@@ -179,6 +184,33 @@ static int merge(struct merge *m, struct vhd_err *err)
 	return rc ? rc : reclaim_predict(r, err);
 }
 
+/* The parent is another disk from now on, and the child's for certain. */
+static int rename_parent(struct vhd_image *img, bool keep_id, struct vhd_err *err)
+{
+	struct vhd_image *parent = img->parent;
+	struct relink_to to = { .path = parent->name };
+	bool is_named = !memcmp(img->header.parent_uuid, parent->footer.uuid, sizeof(to.uuid));
+	struct vhd_io_stat st;
+	int rc = 0;
+
+	if (!keep_id && is_named && !parent->is_raw) {
+		chain_next_id(img, to.uuid);
+		rc = commit_id(parent, to.uuid, err);
+	}
+	if (rc)
+		return rc;
+	memcpy(to.uuid, parent->footer.uuid, sizeof(to.uuid));
+	if (!image_is_fixed(parent))	/* what closing it would do, and change its time */
+		rc = commit_trim(parent, 0, err);
+	if (rc)
+		return rc;
+	rc = io_stat(parent->io, &st);
+	if (rc)
+		return vhd_err_errno(err, rc, "%s: cannot be looked at", parent->name);
+	to.timestamp = create_timestamp(&st);
+	return relink(img, &to, err);
+}
+
 int vhd_merge(vhd_image *img, const struct vhd_reclaim_opts *opts,
 	      struct vhd_reclaim_result *result, struct vhd_err *err)
 {
@@ -186,8 +218,9 @@ int vhd_merge(vhd_image *img, const struct vhd_reclaim_opts *opts,
 	struct merge m = { .undone = 0 };
 	int rc;
 
+	opts = opts ? opts : &defaults;
 	*result = (struct vhd_reclaim_result){ 0 };
-	rc = check_pair(img, opts ? opts : &defaults, err);
+	rc = check_pair(img, opts, err);
 	if (rc)
 		return rc;
 	rc = reclaim_begin(&m.r, img, opts, result, err);
@@ -195,5 +228,7 @@ int vhd_merge(vhd_image *img, const struct vhd_reclaim_opts *opts,
 		rc = merge(&m, err);
 	rc = reclaim_result(&m.r, rc, err);
 	reclaim_end(&m.r);
+	if (!rc && !opts->dry_run && !result->is_partial)
+		rc = rename_parent(img, opts->keep_id, err);
 	return rc;
 }

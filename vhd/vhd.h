@@ -218,6 +218,7 @@ struct vhd_reclaim_opts {
 				 * before the room is given back */
 	bool align;		/* vhd_compact: lay blocks anew so that data is on 4 KiB */
 	bool no_holes;		/* vhd_compact: leave no holes in the file */
+	bool keep_id;		/* vhd_merge: the parent keeps its unique id */
 	unsigned max_seconds;	/* 0: no limit; once they are over: 0, with is_partial */
 	uint64_t batch;		/* bytes done between two commits; 0: as suits the verb */
 	vhd_progress_fn progress;
@@ -280,21 +281,45 @@ int vhd_compact(vhd_image *img, const struct vhd_reclaim_opts *opts,
 int vhd_copy(vhd_image *img, const char *path, const struct vhd_reclaim_opts *opts,
 	     struct vhd_reclaim_result *result, struct vhd_err *err);
 /* The same into an empty io, which stays the caller's; NULL for a dry run. Ends with a barrier. */
-int vhd_copy_io(vhd_image *img, struct vhd_io *out, const char *name,
-		const struct vhd_reclaim_opts *opts, struct vhd_reclaim_result *result,
-		struct vhd_err *err);
+int vhd_copy_io(vhd_image *img, struct vhd_io *out, const struct vhd_reclaim_opts *opts,
+		struct vhd_reclaim_result *result, struct vhd_err *err);
+
+/* The same of all that img and its parents have: a dynamic image that reads as img does, needs no
+ * parent, and has a unique id of its own. opts->free means nothing. */
+int vhd_flatten(vhd_image *img, const char *path, const struct vhd_reclaim_opts *opts,
+		struct vhd_reclaim_result *result, struct vhd_err *err);
+int vhd_flatten_io(vhd_image *img, struct vhd_io *out, const struct vhd_reclaim_opts *opts,
+		   struct vhd_reclaim_result *result, struct vhd_err *err);
 
 /*
  * Writes what img, a differencing image opened with write_parent, owns to its parent, and gives
  * img's blocks back: a block only when the parent has it for certain, so that img reads the same at
- * every instant, and who was stopped goes on with what is left. Of opts, what is not of all verbs
- * means nothing. bytes_written and zeroed_bytes are of the parent's disk. Other children of the
- * parent read otherwise afterwards. Shuts out writes to img as vhd_zero_free does. Blocks long.
+ * every instant, and who was stopped goes on with what is left. At the end the parent gets a new
+ * unique id, which img then names: other children of it, which would read otherwise, are refused
+ * from then on. Of opts, what is not of all verbs and not keep_id means nothing. bytes_written and
+ * zeroed_bytes are of the parent's disk. Shuts out writes to img as vhd_zero_free does. Blocks
+ * long.
  * -ENOTSUP without a parent, -EFBIG when the parent's disk is the smaller one, -ENOSPC with what
  * was reached kept.
  */
 int vhd_merge(vhd_image *img, const struct vhd_reclaim_opts *opts,
 	      struct vhd_reclaim_result *result, struct vhd_err *err);
+
+struct vhd_rebase_opts {
+	const char *parent;	/* where the parent is now */
+	bool is_unchecked;	/* not even looked for: what is there is the parent from now on, by
+				 * whatever unique id it has, and what is not there keeps its id */
+	bool no_lock;		/* see vhd_open_opts */
+	vhd_warn_fn warn;
+	void *warn_arg;
+};
+
+/*
+ * Makes the differencing image at path say that its parent is at opts->parent, and remember the
+ * parent's time. -EILSEQ when that has another unique id, -ENOTSUP when the image has no parent.
+ * Crash-safe: the image names the old place or the new one. Blocks.
+ */
+int vhd_rebase(const char *path, const struct vhd_rebase_opts *opts, struct vhd_err *err);
 
 enum vhd_severity {
 	VHD_WASTE,		/* room that nothing uses, a copy that is missing */
