@@ -24,6 +24,7 @@ struct layout {
 	bool is_stale_leading, cannot_punch;
 	struct crash_image image;
 	uint32_t blks[3];		/* the operations' blocks 0, 1, 2; all 0: 0, 1, 3 */
+	struct gen_opts parent;		/* of a child; its size is not 0 then */
 };
 
 static const struct gen_block two_blocks[] = { { .blk = 0 }, { .blk = 1 } };
@@ -32,6 +33,10 @@ static const struct gen_block junk_blocks[] = { { .blk = 0, .bits = GEN_BITS_JUN
 static const struct gen_block exact_blocks[] = { { .blk = 1, .bits = GEN_BITS_EXACT },
 						 { .blk = 0, .gap = 1536 } };
 static const struct gen_block far_blocks[] = { { .blk = 127 } };
+static const struct gen_block all_blocks[] = { { .blk = 3 }, { .blk = 0 }, { .blk = 1 } };
+
+#define CHILD .type = 4, .marker = 1, .parent_marker = 2, .parent_name = "parent.vhd"
+#define PARENT .block_size = BLOCK, .marker = 2
 
 static const struct layout layouts[] = {
 	{ .name = "footer where a bitmap goes", .gen = { .footer_align = 4096 } },
@@ -63,6 +68,15 @@ static const struct layout layouts[] = {
 	  .gen = { .blocks = two_blocks, .blocks_len = 1, .is_short_footer = true } },
 	{ .name = "short last block", .image = { .has_short_block = true },
 	  .gen = { .blocks = two_blocks, .blocks_len = 2, .short_last = 4 * SECTOR } },
+	{ .name = "empty child", .gen = { CHILD, .footer_align = 4096 },
+	  .parent = { PARENT, .size = DISK, .blocks = all_blocks, .blocks_len = 3 } },
+	{ .name = "child with clear bits over junk", .cannot_punch = true,
+	  .gen = { CHILD, .blocks = junk_blocks, .blocks_len = 2 },
+	  .parent = { PARENT, .size = DISK, .blocks = exact_blocks, .blocks_len = 2 } },
+	{ .name = "child of a fixed image that is shorter",
+	  .gen = { CHILD, .align = 4096, .footer_align = 4096, .blocks = two_blocks,
+		   .blocks_len = 1 },
+	  .parent = { PARENT, .size = BLOCK + 2 * SECTOR, .type = 2 } },
 };
 
 #define LAYOUTS (sizeof(layouts) / sizeof(layouts[0]))
@@ -123,7 +137,7 @@ static bool is_slow(void)
 }
 
 static struct crash *crash;
-static struct mem_file *originals[LAYOUTS];
+static struct mem_file *originals[LAYOUTS], *parents[LAYOUTS], *untouched[LAYOUTS];
 
 static struct mem_file *original(size_t i)
 {
@@ -137,6 +151,10 @@ static struct mem_file *original(size_t i)
 	if (layouts[i].is_stale_leading)
 		gen_damage_leading_differs(originals[i]);
 	mem_set_punch(originals[i], !layouts[i].cannot_punch);
+	if (layouts[i].parent.size) {
+		parents[i] = gen_make(&layouts[i].parent);
+		untouched[i] = mem_clone(parents[i]);
+	}
 	return originals[i];
 }
 
@@ -225,6 +243,7 @@ static bool begin(struct run *run, size_t layout)
 	*run = (struct run){ .crash = crash, .layout = &layouts[layout],
 			     .file = mem_clone(original(layout)) };
 	image.file = run->file;
+	image.parent = parents[layout];
 	crash_start(crash, &image, layouts[layout].name);
 	return true;
 }
@@ -569,11 +588,29 @@ static void test_other_threads_inside_every_operation(void)
 	tell(&before);
 }
 
+/* Behind all the others. */
+static void test_no_parent_was_changed(void)
+{
+	for (size_t i = 0; i < LAYOUTS; i++) {
+		uint8_t is[SECTOR], was[SECTOR];
+
+		if (!parents[i])
+			continue;
+		CU_ASSERT_EQUAL(mem_size(parents[i]), mem_size(untouched[i]));
+		for (uint64_t off = 0; off < mem_size(parents[i]); off += SECTOR) {
+			mem_read(parents[i], is, SECTOR, off);
+			mem_read(untouched[i], was, SECTOR, off);
+			CU_ASSERT_EQUAL(memcmp(is, was, SECTOR), 0);
+		}
+	}
+}
+
 static const struct test tests[] = {
 	{ "every_short_sequence", test_every_short_sequence },
 	{ "kill_at_every_change", test_kill_at_every_change },
 	{ "every_failing_barrier", test_every_failing_barrier },
 	{ "other_threads_inside_every_operation", test_other_threads_inside_every_operation },
+	{ "no_parent_was_changed", test_no_parent_was_changed },
 	{ NULL, NULL },
 };
 
@@ -584,7 +621,10 @@ int main(int argc, char **argv)
 	crash = crash_new();
 	status = run_suite(argc, argv, "crash", tests);
 	crash_free(crash);
-	for (size_t i = 0; i < LAYOUTS; i++)
+	for (size_t i = 0; i < LAYOUTS; i++) {
 		mem_free(originals[i]);
+		mem_free(parents[i]);
+		mem_free(untouched[i]);
+	}
 	return status;
 }

@@ -23,11 +23,15 @@ static const struct gen_block two_blocks[] = { { .blk = 0 }, { .blk = 1 } };
 static const struct gen_block junk_blocks[] = { { .blk = 0, .bits = GEN_BITS_JUNK },
 						{ .blk = 4, .bits = GEN_BITS_JUNK } };
 
+static const struct gen_block parent_blocks[] = { { .blk = 3 }, { .blk = 0 },
+						  { .blk = 2, .bits = GEN_BITS_EXACT } };
+
 static const struct layout {
 	const char *name;
 	struct gen_opts gen;
 	struct crash_image image;
 	bool cannot_punch;
+	struct gen_opts parent;		/* of a child; its size is not 0 then */
 } layouts[] = {
 	{ .name = "empty", .gen = { .footer_align = 4096 } },
 	{ .name = "aligned", .gen = { .align = 4096, .footer_align = 4096, .blocks = two_blocks,
@@ -42,6 +46,10 @@ static const struct layout {
 	  .gen = { .blocks = two_blocks, .blocks_len = 2, .short_last = 4 * SECTOR } },
 	{ .name = "batmap", .gen = { .blocks = two_blocks, .blocks_len = 2, .creator = "tap",
 				     .has_batmap = true } },
+	{ .name = "child", .gen = { .blocks = junk_blocks, .blocks_len = 2, .type = 4,
+				    .marker = 1, .parent_marker = 2, .parent_name = "parent.vhd" },
+	  .parent = { .size = DISK, .block_size = BLOCK, .marker = 2, .blocks = parent_blocks,
+		      .blocks_len = 3 } },
 };
 
 #define LAYOUTS (sizeof(layouts) / sizeof(layouts[0]))
@@ -250,6 +258,7 @@ static bool run_fault(const struct layout *layout, struct mem_file *original, si
 		      bool is_forever, uint64_t nth, bool *is_ok)
 {
 	struct crash_image image = layout->image;
+	struct mem_file *parent = layout->parent.size ? gen_make(&layout->parent) : NULL;
 	struct run run = { .crash = crash, .file = mem_clone(original) };
 	bool has_fired;
 	char label[128];
@@ -263,6 +272,7 @@ static bool run_fault(const struct layout *layout, struct mem_file *original, si
 	run.fault.is_forever = is_forever;
 	run.fault.nth = nth;
 	image.file = run.file;
+	image.parent = parent;
 	crash_start(crash, &image, label);
 	/* A short count inside a sector is no power cut: only that the loops go on is tested. */
 	crash_set_checking(crash, faults[f].how != FAULT_SHORT);
@@ -273,6 +283,7 @@ static bool run_fault(const struct layout *layout, struct mem_file *original, si
 	look_after(&run);
 	pthread_mutex_destroy(&run.fault.lock);
 	mem_free(run.file);
+	mem_free(parent);
 	*is_ok = !crash_violation(crash);
 	if (!*is_ok)
 		printf("\n%s", crash_violation(crash));

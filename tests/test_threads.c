@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tests/support/imagegen.h"
+#include "tests/support/lineage.h"
 #include "tests/support/oracle.h"
 #include "tests/support/runner.h"
 #include "vhd/vhd.h"
@@ -28,6 +29,7 @@ struct shared {
 	uint32_t block_size;
 	unsigned rounds;
 	atomic_bool is_over;
+	struct mem_file *parents[2];	/* of a child in memory */
 };
 
 struct worker {
@@ -211,27 +213,41 @@ static void compare(struct shared *s, struct oracle *o)
 	free(buf);
 }
 
-static void run_on(struct shared *s, const char *path, struct mem_file *file)
+static struct oracle *open_oracle(const struct shared *s, const char *path, struct mem_file *file)
 {
 	struct oracle *o = path ? oracle_open_path(path, NULL) : oracle_open_mem(file, NULL);
-	struct vhd_err err = { 0 };
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(o);
+	if (s->parents[0])
+		oracle_set_parent(o, open_oracle(&(struct shared){ 0 }, NULL, s->parents[0]));
+	return o;
+}
+
+static void close_oracle(struct oracle *o)
+{
+	oracle_close(oracle_parent(o));
+	oracle_close(o);
+}
+
+static void run_on(struct shared *s, const char *path, struct mem_file *file)
+{
+	struct oracle *o = open_oracle(s, path, file);
+	struct vhd_err err = { 0 };
+
 	s->size = oracle_size(o);
 	s->block_size = oracle_block_size(o);
 	s->shadow = malloc((size_t)s->size);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(s->shadow);
 	oracle_read(o, s->shadow, (size_t)s->size, 0);
-	oracle_close(o);
+	close_oracle(o);
 	CU_ASSERT_EQUAL_FATAL(path ? vhd_open(&s->img, path, NULL, &err) :
-			      vhd_open_io(&s->img, mem_open(file), "threads.vhd", NULL, &err), 0);
+			      lineage_open(&s->img, mem_open(file), s->parents, NULL, &err), 0);
 	CU_ASSERT(run_threads(s));
 	compare(s, NULL);
 	CU_ASSERT_EQUAL(vhd_close(s->img, &err), 0);
-	o = path ? oracle_open_path(path, NULL) : oracle_open_mem(file, NULL);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(o);
+	o = open_oracle(s, path, file);
 	compare(s, o);
-	oracle_close(o);
+	close_oracle(o);
 	free(s->shadow);
 }
 
@@ -258,6 +274,27 @@ static void test_threads_in_memory(void)
 	run_in_memory(4096 * 8, false, 6000);
 }
 
+/* Other blocks than the child's, some of the same, and an end that comes earlier. */
+static void test_threads_in_a_child(void)
+{
+	static const struct gen_block below[] = {
+		{ .blk = 0 }, { .blk = 5 }, { .blk = 3 }, { .blk = 16, .bits = GEN_BITS_EXACT },
+		{ .blk = 20 }, { .blk = 21, .bits = GEN_BITS_JUNK },
+	};
+	struct gen_opts gen = { .size = 48 * 8192, .block_size = 8192, .blocks = blocks,
+				.blocks_len = 5, .type = 4, .marker = 1, .parent_marker = 2,
+				.parent_name = "parent.vhd" };
+	struct gen_opts parent = { .size = 40 * 8192, .block_size = 8192, .blocks = below,
+				   .blocks_len = 6, .marker = 2 };
+	struct shared shared = { .rounds = 8000 * (is_long() ? 20 : 1) };
+	struct mem_file *file = gen_make(&gen);
+
+	shared.parents[0] = gen_make(&parent);
+	run_on(&shared, NULL, file);
+	mem_free(file);
+	mem_free(shared.parents[0]);
+}
+
 /* No lock of ours between the calls: ThreadSanitizer sees the engine's own. */
 static void test_threads_on_a_file(void)
 {
@@ -281,6 +318,7 @@ static void test_threads_on_a_file(void)
 
 static const struct test tests[] = {
 	{ "threads_in_memory", test_threads_in_memory },
+	{ "threads_in_a_child", test_threads_in_a_child },
 	{ "threads_on_a_file", test_threads_on_a_file },
 	{ NULL, NULL },
 };

@@ -28,6 +28,7 @@
 #include "tests/support/crash_private.h"
 #include "tests/support/imagegen.h"
 #include "tests/support/io_fault.h"
+#include "tests/support/lineage.h"
 #include "tests/support/oracle.h"
 #include "tests/support/runner.h"
 
@@ -74,39 +75,49 @@ void crash_free(struct crash *c)
 	free(c->cells);
 	free(c->dirty);
 	free(c->guests);
+	free(c->below);
 	free(c->label);
 	free(c->violation);
 	free(c);
 }
 
+static void make_guests(struct crash *c, uint64_t sectors)
+{
+	if (sectors == c->sectors)
+		return;
+	c->sectors = sectors;
+	c->guests = must(realloc(c->guests, sectors * sizeof(*c->guests)));
+	c->below = must(realloc(c->below, sectors * sizeof(*c->below)));
+}
+
 /* What the guest has: what another reader than the engine finds in the image. */
 static void start_guests(struct crash *c)
 {
-	const char *why;
-	struct oracle *o = oracle_open_mem(c->file, &why);
+	struct mem_file *parents[] = { c->image.parent, NULL };
+	struct lineage l;
+	struct oracle *o;
 	uint32_t highest = 0;
-	uint8_t raw[SECTOR];
 
-	if (!o) {
-		fprintf(stderr, "crash: the image to begin with is bad: %s\n", why);
-		abort();
-	}
+	lineage_read(&l, c->file, parents);
+	o = l.top;
 	c->block_sectors = oracle_block_size(o) / SECTOR;
 	c->bitmap_sectors = gen_bitmap_size(oracle_block_size(o)) / SECTOR;
-	if (oracle_size(o) / SECTOR != c->sectors) {
-		c->sectors = oracle_size(o) / SECTOR;
-		c->guests = must(realloc(c->guests, c->sectors * sizeof(*c->guests)));
-	}
+	make_guests(c, oracle_size(o) / SECTOR);
 	for (uint64_t s = 0; s < c->sectors; s++) {
+		uint8_t raw[SECTOR], below[SECTOR] = { 0 };
+
 		oracle_read(o, raw, SECTOR, s * SECTOR);
+		if (l.parents[0])
+			oracle_read(l.parents[0], below, SECTOR, s * SECTOR);
 		c->guests[s].n = 1;
 		c->guests[s].v[0] = (struct given){ .id = content_intern_guest(raw) };
+		c->below[s] = content_intern_guest(below);
 	}
 	for (uint32_t blk = 0; blk * (uint64_t)c->block_sectors < c->sectors; blk++)
 		if (oracle_entry(o, blk) != UNUSED && oracle_entry(o, blk) > highest)
 			highest = oracle_entry(o, blk);
 	c->short_entry = c->image.has_short_block ? highest : UNUSED;
-	oracle_close(o);
+	lineage_close(&l);
 }
 
 void crash_start(struct crash *c, const struct crash_image *image, const char *label)
@@ -385,6 +396,7 @@ void crash_adopt(struct crash *c, vhd_image *img)
 
 int crash_open(struct crash *c, vhd_image **img)
 {
+	struct mem_file *parents[] = { c->image.parent, NULL };
 	struct vhd_err err = { 0 };
 	struct vhd_io *io;
 	int rc;
@@ -397,7 +409,7 @@ int crash_open(struct crash *c, vhd_image **img)
 	io = record_open(mem_open(c->file), &c->recorder);
 	if (c->fault)
 		io = fault_open(io, c->fault);
-	rc = vhd_open_io(img, io, "crash.vhd", NULL, &err);
+	rc = lineage_open(img, io, parents, NULL, &err);
 	if (rc && !(c->fault && c->fault->fired))
 		crash_violate(c, "the engine does not open it: %s", err.msg);
 	else if (!rc && c->must_adopt)

@@ -27,6 +27,9 @@ struct crash_image {
 					 * bitmap are promised anything there */
 	bool has_no_trailer;		/* T is missing, and the last sector may be a guest's */
 	bool has_short_block;		/* the block highest in the file is cut by T */
+	struct mem_file *parent;	/* of a differencing image, the caller's; else NULL. Nobody
+					 * is to change it, and what ignores bitmaps is promised
+					 * nothing */
 };
 
 /* What the disk has of pages that a failed barrier left clean in the cache. */

@@ -89,6 +89,7 @@ struct crash {
 	uint32_t epoch;
 
 	struct guest *guests;
+	uint32_t *below;	/* [sectors] what a sector reads that the image does not own */
 	uint64_t sectors;	/* of the disk */
 	uint32_t block_sectors, bitmap_sectors;
 	uint32_t short_entry;

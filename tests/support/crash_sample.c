@@ -35,12 +35,16 @@ static bool check_with_oracle(struct crash *c, struct mem_file *file)
 {
 	struct oracle_result result;
 	const char *why;
-	struct oracle *o = oracle_open_mem(file, &why);
+	struct oracle *o = oracle_open_mem(file, &why), *parent = NULL;
 	uint8_t raw[SECTOR];
 
 	if (!o) {
 		report(c, "a state does not open: %s", why);
 		return false;
+	}
+	if (c->image.parent) {
+		parent = must(oracle_open_mem(c->image.parent, &why));
+		oracle_set_parent(o, parent);
 	}
 	oracle_check(o, &result);
 	if (result.errors && !c->image.has_short_block)
@@ -51,6 +55,7 @@ static bool check_with_oracle(struct crash *c, struct mem_file *file)
 				  "in a state");
 	}
 	oracle_close(o);
+	oracle_close(parent);
 	return !c->violation;
 }
 

@@ -65,8 +65,8 @@ static void check_mapped_sector(struct crash *c, const struct view *view, uint32
 		bool is_set = content_get(bits[m])->raw[in / 8 % SECTOR] & (0x80 >> in % 8);
 
 		if (!is_set)
-			state_check_value(c, sector, blk, 0, "bit clear");
-		if (!is_set && (c->image.has_clear_bits || c->was_killed))
+			state_check_value(c, sector, blk, c->below[sector], "bit clear");
+		if (!is_set && (c->image.has_clear_bits || c->image.parent || c->was_killed))
 			continue;
 		for (unsigned d = 0; d < ndata; d++)
 			state_check_value(c, sector, blk, data[d], is_set ? "mapped" :
@@ -91,7 +91,7 @@ static void check_block(struct crash *c, const struct view *view, uint32_t blk, 
 	}
 	for (uint32_t in = 0; in < c->block_sectors && first + in < c->sectors; in++) {
 		if (entry == UNUSED)
-			state_check_value(c, first + in, blk, 0, "unallocated");
+			state_check_value(c, first + in, blk, c->below[first + in], "unallocated");
 		else
 			check_mapped_sector(c, view, blk, entry, in);
 	}
@@ -108,13 +108,14 @@ static bool is_known(struct crash *c, uint64_t key, uint32_t blk, uint32_t entry
 	return false;
 }
 
-/* A block that the guest never had anything in, and has not here. */
+/* A block that the guest never had anything in but what the parents have, and has not here. */
 static bool is_untouched(const struct crash *c, uint32_t blk)
 {
 	uint64_t first = (uint64_t)blk * c->block_sectors;
 
 	for (uint32_t in = 0; in < c->block_sectors && first + in < c->sectors; in++)
-		if (c->guests[first + in].n != 1 || c->guests[first + in].v[0].id)
+		if (c->guests[first + in].n != 1 ||
+		    c->guests[first + in].v[0].id != c->below[first + in])
 			return false;
 	return true;
 }

@@ -23,7 +23,7 @@ struct oracle {
 	struct oracle_header header;
 	uint32_t bitmap_size;
 	uint8_t *table;
-	const struct oracle *parent;
+	struct oracle *parent;
 };
 
 static uint64_t big_endian(const uint8_t *p, unsigned len)
@@ -219,6 +219,11 @@ void oracle_close(struct oracle *o)
 void oracle_set_parent(struct oracle *child, struct oracle *parent)
 {
 	child->parent = parent;
+}
+
+struct oracle *oracle_parent(const struct oracle *o)
+{
+	return o->parent;
 }
 
 uint64_t oracle_size(const struct oracle *o)

@@ -39,6 +39,7 @@ void oracle_close(struct oracle *o);
 
 /* child reads from parent what it does not own. The parent stays the caller's. */
 void oracle_set_parent(struct oracle *child, struct oracle *parent);
+struct oracle *oracle_parent(const struct oracle *o);	/* or NULL */
 
 uint64_t oracle_size(const struct oracle *o);		/* of the disk, bytes */
 uint32_t oracle_type(const struct oracle *o);
