@@ -192,27 +192,34 @@ int disk_commit(struct disk *disk, struct vhd_err *err)
 	return ret;
 }
 
+/* Adds the bytes of the disk that one image of the chain has room for, at the most the disk's. */
+static int add_allocated(const struct disk *disk, vhd_image *img, uint64_t *bytes,
+			 struct vhd_err *err)
+{
+	struct vhd_info info;
+	int ret = vhd_get_info(img, &info, err);
+
+	if (ret < 0)
+		return ret;
+	*bytes += info.block_size ? (uint64_t)info.blocks_allocated * info.block_size :
+		  info.actual_size;
+	if (*bytes > disk->size)
+		*bytes = disk->size;
+	return 0;
+}
+
 /*
  * The most bytes of the disk that the image and its parents can have room for. What a parent alone
  * has must count: tar takes a file without blocks for one hole, and reads nothing of it.
  */
 static int allocated(struct disk *disk, uint64_t *bytes, struct vhd_err *err)
 {
-	struct vhd_info info;
-	vhd_image *img;
-	int ret;
+	int ret = 0;
 
 	*bytes = 0;
-	for (img = disk->img; img; img = vhd_parent(img)) {
-		ret = vhd_get_info(img, &info, err);
-		if (ret < 0)
-			return ret;
-		*bytes += info.block_size ? (uint64_t)info.blocks_allocated * info.block_size :
-			  info.actual_size;
-	}
-	if (*bytes > disk->size)
-		*bytes = disk->size;
-	return 0;
+	for (vhd_image *img = disk->img; !ret && img; img = vhd_parent(img))
+		ret = add_allocated(disk, img, bytes, err);
+	return ret;
 }
 
 /* The same for a part of the disk, which has to be counted. */
@@ -278,11 +285,14 @@ static uint64_t free_blocks(struct disk *disk, uint64_t unallocated)
 	return (room < unallocated ? room : unallocated) / DISK_BLOCK;
 }
 
-/* The block size is what a loop device on the file takes for its discard granularity. */
+/*
+ * The block size is what a loop device on the file takes for its discard granularity. What a parent
+ * has is free, for it takes room when it is written over.
+ */
 int disk_statfs(struct disk *disk, struct statvfs *st, struct vhd_err *err)
 {
-	uint64_t bytes;
-	int ret = allocated(disk, &bytes, err);
+	uint64_t bytes = 0;
+	int ret = add_allocated(disk, disk->img, &bytes, err);
 
 	if (ret < 0)
 		return ret;

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Dynamic VHDs made and read without our engine: whatever layout the format allows.
+# VHDs made and read without our engine: whatever layout the format allows.
 #
 #	vhd.py make FILE SEED		a random image; says its layout
 #	vhd.py sha FILE			the SHA-256 of the disk's size and of its blocks that are not zeros, each
 #					with its place: bits decide what is read
+#	vhd.py child FILE PARENT [SIZE]	an empty differencing image with blocks of SIZE bytes, its parent beside it
 #	vhd.py state FILE		sets the saved state
 #	vhd.py id FILE			gives it a unique id of its own
 #	vhd.py layout FILE		"aligned" when every block's data is on 4 KiB, else "packed"
@@ -19,11 +20,11 @@ def checksum(data, at):
     return ~sum(data) & 0xffffffff
 
 
-def footer(size, creator, state=0, data_off=512):
+def footer(size, creator, state=0, data_off=512, kind=3, uuid=bytes(range(16))):
     f = bytearray(512)
     struct.pack_into(">8sIIQI4sI4sQQHBBI", f, 0, b"conectix", 2, 0x10000, data_off, 500000000, creator,
-                     0x10000, b"Wi2k", size, size, *geometry(size // 512), 3)
-    f[68:84] = bytes(range(16))
+                     0x10000, b"Wi2k", size, size, *geometry(size // 512), kind)
+    f[68:84] = uuid
     f[84] = state
     struct.pack_into(">I", f, 64, checksum(f, 64))
     return bytes(f)
@@ -151,6 +152,25 @@ def sha(name):
     print(digest.hexdigest())
 
 
+def child(name, parent, block_size="2097152"):
+    with open(parent, "rb") as f:
+        f.seek(-512, 2)
+        top = f.read(512)
+    size, = struct.unpack_from(">Q", top, 48)
+    block_size, base = int(block_size), parent.split("/")[-1]
+    entries = (size + block_size - 1) // block_size
+    path = (".\\" + base).encode("utf-16-le")
+    table_len = (entries * 4 + 511) // 512 * 512
+    h = bytearray(header(1536, entries, block_size))
+    h[40:56] = top[68:84]
+    h[64:576] = base.encode("utf-16-be").ljust(512, b"\0")
+    struct.pack_into(">4sIIIQ", h, 576, b"W2ru", 4096, len(path), 0, 1536 + table_len)
+    struct.pack_into(">I", h, 36, checksum(h, 36))
+    foot = footer(size, b"win ", kind=4, uuid=hashlib.md5(name.encode()).digest())
+    with open(name, "wb") as f:
+        f.write(foot + h + b"\xff" * table_len + path.ljust(4096, b"\0") + foot)
+
+
 def set_state(name):
     change_footers(name, 84, b"\1")
 
@@ -198,5 +218,6 @@ def needed(name, size):
     print(read, written)
 
 
-COMMANDS = {"make": make, "sha": sha, "state": set_state, "id": set_id, "layout": layout, "needed": needed}
+COMMANDS = {"make": make, "sha": sha, "child": child, "state": set_state, "id": set_id, "layout": layout,
+            "needed": needed}
 COMMANDS[sys.argv[1]](*sys.argv[2:])
