@@ -70,6 +70,7 @@ mends() {
 
 # --- what the corpus' README says of its odd images ---------------------------------------------
 
+corpus_image govhd-win8 "$TMP/win8.vhd"	# the parent of one of them
 for name in m01-bitmap-zeroed-block m18-bat-padding-zero m20-block-512K m22-block-16M \
 	m23-block-1M-exact-bitmap m25-block-4M govhd-win8-child qemu-hyperv2012r2-dynamic; do
 	damaged $name

@@ -26,7 +26,7 @@ qemu-io -f vpc -c "write -P 7 3M 2M" -c "write -P 8 50M 512" "$TMP/dynamic.vhd" 
 info 0 "$TMP/dynamic.vhd"
 expect_equal "$(json 'keys_unsorted')" "$(jq -nc '["filename", "format", "type", "virtual-size",
 	"file-size", "actual-size", "block-size", "blocks-total", "blocks-allocated", "creator",
-	"uuid", "created", "in-use", "saved-state", "parent", "reclaimable-bytes", "partitions"]')"
+	"uuid", "created", "in-use", "saved-state", "parent", "chain", "reclaimable-bytes", "partitions"]')"
 expect_equal "$(json '[.format, .type, ."virtual-size", ."block-size", ."blocks-total",
 	."blocks-allocated", ."in-use", ."saved-state", .parent]')" \
 	'["vhd","dynamic",104857600,1048576,100,3,false,false,null]'

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vhdimg check: the structure of an image, mended when told to. Problems are printed as they are
- * found, so that a hostile image with a million of them costs no memory.
+ * vhdimg check: the structure of an image and its parents, mended when told to. Problems are
+ * printed as they are found, so that a hostile image with a million of them costs no memory.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -54,8 +54,9 @@ static void json_finish(struct report *report, const struct vhd_check_result *re
 {
 	json_begin(report);
 	printf("%s],\n    \"errors\": %" PRIu64 ",\n    \"leaks\": %" PRIu64
-	       ",\n    \"repaired\": %" PRIu64 "\n}", report->count ? "\n    " : "",
-	       result->errors, result->leaks, result->repaired);
+	       ",\n    \"repaired\": %" PRIu64 ",\n    \"parents\": %u\n}",
+	       report->count ? "\n    " : "", result->errors, result->leaks, result->repaired,
+	       result->parents);
 	out_item_end(report->cli);
 }
 
@@ -87,6 +88,8 @@ static void human_finish(const struct report *report, const struct vhd_check_res
 	if (cli_has(report->cli, CLI_QUIET))
 		return;
 	say_clean(stdout, report->image);
+	if (result->parents)
+		printf(" and %u %s", result->parents, result->parents == 1 ? "parent" : "parents");
 	if (!result->errors && !result->leaks && !result->repaired)
 		puts(": no problem found");
 	else
@@ -130,8 +133,12 @@ int cmd_check(struct cli *cli, const char *image, struct vhd_err *err)
 		.repair = cli_has(cli, CLI_REPAIR),
 		.lossy = cli->value[CLI_REPAIR],	/* its only value */
 		.no_lock = cli_has(cli, CLI_NO_LOCK),
+		.with_parents = true,
+		.share_parents = cli_has(cli, CLI_FORCE_SHARE),
 		.report = on_problem,
 		.report_arg = &report,
+		.warn = cmd_warn,
+		.warn_arg = cli,
 	};
 	bool is_written = false;
 	int rc;

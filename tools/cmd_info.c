@@ -25,12 +25,20 @@ enum in_use {
 	IN_USE_UNKNOWN,		/* the host has no locks, or -U: none was looked for */
 };
 
+/* One of the parents, the nearest first. */
+struct level {
+	struct vhd_info info;
+	char path[sizeof(((struct vhd_info *)0)->parent_path)];
+};
+
 struct facts {
 	const char *image;
 	struct vhd_info info;
 	enum in_use in_use;
 	char uuid[37], parent_uuid[37];
 	char created[32];
+	struct level *levels;
+	size_t levels_len;
 	struct guest *guest;	/* what is inside; NULL if that could not be looked at */
 	uint64_t reclaimable;	/* bytes; where there is a guest */
 };
@@ -38,6 +46,12 @@ struct facts {
 static const char *type_name(enum vhd_type type)
 {
 	return type == VHD_FIXED ? "fixed" : type == VHD_DYNAMIC ? "dynamic" : "differencing";
+}
+
+/* A raw disk can be a parent, and is no VHD. */
+static const char *level_type(const struct vhd_info *info)
+{
+	return info->is_raw ? "raw" : type_name(info->type);
 }
 
 /* As it lies in the file: what other tools for Linux show, too. */
@@ -90,6 +104,28 @@ static void look_inside(struct facts *facts, struct cli *cli, vhd_image *img)
 	cmd_warn(cli, err.msg);
 }
 
+static int gather_chain(struct facts *facts, vhd_image *img, struct vhd_err *err)
+{
+	const struct vhd_info *child = &facts->info;
+	size_t len = 0;
+
+	for (vhd_image *parent = vhd_parent(img); parent; parent = vhd_parent(parent))
+		len++;
+	facts->levels = calloc(len + 1, sizeof(*facts->levels));
+	if (!facts->levels)
+		return cmd_fail(err, -ENOMEM, "%s: %s", facts->image, strerror(ENOMEM));
+	for (vhd_image *parent = vhd_parent(img); parent; parent = vhd_parent(parent)) {
+		struct level *level = &facts->levels[facts->levels_len++];
+		int rc = vhd_get_info(parent, &level->info, err);
+
+		if (rc)
+			return rc;
+		memcpy(level->path, child->parent_path, sizeof(level->path));
+		child = &level->info;
+	}
+	return 0;
+}
+
 static int gather(struct facts *facts, struct cli *cli, struct vhd_err *err)
 {
 	vhd_image *img;
@@ -98,6 +134,8 @@ static int gather(struct facts *facts, struct cli *cli, struct vhd_err *err)
 	if (rc < 0)
 		return rc;
 	rc = vhd_get_info(img, &facts->info, err);
+	if (!rc)
+		rc = gather_chain(facts, img, err);
 	if (!rc)
 		look_inside(facts, cli, img);
 	vhd_close(img, NULL);
@@ -128,6 +166,22 @@ static void print_text(const char *what, const char *text)
 	putchar('\n');
 }
 
+/* One line, however deep the chain is. */
+static void print_level(const struct level *level, size_t depth)
+{
+	const struct vhd_info *info = &level->info;
+	char size[32];
+
+	units_format(info->file_size, size, sizeof(size));
+	printf("chain, level %zu: ", depth);
+	say_clean(stdout, level->path);
+	printf(" (%s, %s", level_type(info), size);
+	if (info->type != VHD_FIXED)
+		printf(", %" PRIu32 " of %" PRIu32 " blocks", info->blocks_allocated,
+		       info->blocks_total);
+	puts(")");
+}
+
 static void print_parent(const struct facts *facts)
 {
 	const struct vhd_info *info = &facts->info;
@@ -136,6 +190,8 @@ static void print_parent(const struct facts *facts)
 	if (info->parent_path[0])
 		print_text("parent found at", info->parent_path);
 	printf("parent's unique id: %s\n", facts->parent_uuid);
+	for (size_t i = 0; i < facts->levels_len; i++)
+		print_level(&facts->levels[i], i + 1);
 }
 
 static void print_inside(const struct facts *facts)
@@ -206,6 +262,36 @@ static json_t *json_blocks(const struct vhd_info *info, uint32_t count)
 	return info->type == VHD_FIXED ? json_null() : json_integer(count);
 }
 
+static json_t *json_level(const struct level *level)
+{
+	const struct vhd_info *info = &level->info;
+	char uuid[37];
+
+	format_uuid(info->uuid, uuid);
+	return json_pack("{s:o, s:s, s:o, s:I, s:I, s:I, s:o, s:o}",
+			 "filename", out_text(level->path),
+			 "type", level_type(info),
+			 "uuid", info->is_raw ? json_null() : json_string(uuid),
+			 "virtual-size", (json_int_t)info->virtual_size,
+			 "file-size", (json_int_t)info->file_size,
+			 "actual-size", (json_int_t)info->actual_size,
+			 "blocks-total", json_blocks(info, info->blocks_total),
+			 "blocks-allocated", json_blocks(info, info->blocks_allocated));
+}
+
+static json_t *json_chain(const struct facts *facts)
+{
+	json_t *chain = json_array();
+
+	for (size_t i = 0; chain && i < facts->levels_len; i++) {
+		if (json_array_append_new(chain, json_level(&facts->levels[i]))) {
+			json_decref(chain);
+			return NULL;
+		}
+	}
+	return chain;
+}
+
 static json_t *json_in_use(enum in_use in_use)
 {
 	return in_use == IN_USE_UNKNOWN ? json_null() : json_boolean(in_use == IN_USE_YES);
@@ -216,7 +302,7 @@ static json_t *json_facts(const struct facts *facts)
 	const struct vhd_info *info = &facts->info;
 
 	return json_pack("{s:o, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:b, "
-			 "s:o, s:o, s:o}",
+			 "s:o, s:o, s:o, s:o}",
 			 "filename", out_text(facts->image),
 			 "format", "vhd",
 			 "type", type_name(info->type),
@@ -232,6 +318,7 @@ static json_t *json_facts(const struct facts *facts)
 			 "in-use", json_in_use(facts->in_use),
 			 "saved-state", (int)info->has_saved_state,
 			 "parent", json_parent(facts),
+			 "chain", json_chain(facts),
 			 "reclaimable-bytes", facts->guest ?
 			 json_integer((json_int_t)facts->reclaimable) : json_null(),
 			 "partitions", facts->guest ? volumes_json(facts->guest) : json_null());
@@ -255,9 +342,9 @@ int cmd_info(struct cli *cli, const char *image, struct vhd_err *err)
 	struct facts facts = { .image = image };
 	int rc = gather(&facts, cli, err);
 
-	if (rc < 0)
-		return rc;
-	rc = cli_is_json(cli) ? print_json(cli, &facts) : print_human(cli, &facts);
+	if (rc >= 0)
+		rc = cli_is_json(cli) ? print_json(cli, &facts) : print_human(cli, &facts);
 	guest_close(facts.guest);
+	free(facts.levels);
 	return rc;
 }

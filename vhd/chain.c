@@ -22,14 +22,21 @@
 #define MAX_BLOB (64u << 10)	/* bytes of a locator's text */
 #define NO_CHARACTER 0xfffdu
 
+/* What is known of a file that has the right id. */
+struct candidate {
+	struct vhd_io_stat st;
+	uint64_t size;		/* of the disk, bytes */
+};
+
 struct search {
 	struct vhd_image *img;
 	const struct vhd_open_opts *opts;
 	const struct chain_link *link;
 	bool is_raw;		/* the parent is no VHD, as blktap has it */
+	char **found;		/* its path is wanted alone; NULL: it is to be opened */
 	char *folder;		/* the child's real one, ends with "/" */
 	char *tried;		/* the paths, ", " between them */
-	bool is_over;		/* found, or an error that is final */
+	bool is_over;		/* found, or an error that is final: code then tells which */
 	int code;		/* of the best error so far; 0: nothing but absent files */
 	struct vhd_err why;	/* its sentence */
 };
@@ -175,14 +182,14 @@ static void warn(const struct search *s, const char *path, const char *what)
 }
 
 /* What is odd of a parent that has the right id, and is no reason to refuse it. */
-static void warn_parent(const struct search *s, const char *path, const struct vhd_io_stat *st)
+static void warn_parent(const struct search *s, const char *path, const struct candidate *c)
 {
 	uint32_t stamp = s->img->header.parent_timestamp;
 
-	if (stamp && FMT_EPOCH + (int64_t)stamp != st->mtime)
+	if (stamp && FMT_EPOCH + (int64_t)stamp != c->st.mtime)
 		warn(s, path, "was changed after the image was made from it, or copied without "
 		     "its time");
-	if (vhd_size(s->img->parent) != s->img->size)
+	if ((c->size + FMT_SECTOR - 1) / FMT_SECTOR * FMT_SECTOR != s->img->size)
 		warn(s, path, "has another size; what it does not have reads as zeros");
 }
 
@@ -239,7 +246,7 @@ static int check_id(const struct search *s, const struct vhd_image *parent, cons
 }
 
 /* Whether path is an image with the right id: looks without a lock and without its parents. */
-static int probe(const struct search *s, const char *path, struct vhd_io_stat *st,
+static int probe(const struct search *s, const char *path, struct candidate *c,
 		 struct vhd_err *err)
 {
 	struct vhd_open_opts opts = {
@@ -251,10 +258,10 @@ static int probe(const struct search *s, const char *path, struct vhd_io_stat *s
 
 	if (rc)
 		return rc;
-	rc = io_stat(io, st);
+	rc = io_stat(io, &c->st);
 	if (rc)
 		vhd_err_errno(err, rc, "%s: cannot be looked at", path);
-	else if (is_in_chain(s->link, st))
+	else if (is_in_chain(s->link, &c->st))
 		rc = vhd_err_set(err, -ELOOP, "%s is a child itself in this chain", path);
 	if (rc) {
 		io->ops->close(io);
@@ -264,12 +271,13 @@ static int probe(const struct search *s, const char *path, struct vhd_io_stat *s
 	if (rc)
 		return rc;
 	rc = check_id(s, parent, path, err);
+	c->size = parent->size;
 	image_free(parent);
 	return rc;
 }
 
 /* The right one: what fails from here on is not mended by another name. */
-static void open_right(struct search *s, const char *path, const struct vhd_io_stat *st)
+static void open_right(struct search *s, const char *path, const struct candidate *c)
 {
 	struct vhd_open_opts opts = parent_opts(s);
 	struct vhd_image *parent;
@@ -285,7 +293,7 @@ static void open_right(struct search *s, const char *path, const struct vhd_io_s
 		return;
 	}
 	s->img->parent = parent;
-	warn_parent(s, path, st);
+	warn_parent(s, path, c);
 }
 
 /* No memory: over, since what is found without looking everywhere may not be the first. */
@@ -293,6 +301,22 @@ static void give_up(struct search *s)
 {
 	s->is_over = true;
 	s->code = vhd_err_errno(&s->why, -ENOMEM, "%s", s->img->name);
+}
+
+static void take_right(struct search *s, const char *path, const struct candidate *c)
+{
+	if (!s->found) {
+		open_right(s, path, c);
+		return;
+	}
+	*s->found = strdup(path);
+	if (!*s->found) {
+		give_up(s);
+		return;
+	}
+	s->is_over = true;
+	s->code = 0;	/* whatever other names led to */
+	warn_parent(s, path, c);
 }
 
 /* Whether path is in the list already; if not, it is added. */
@@ -324,15 +348,15 @@ static bool is_absent(int rc)
 
 static void try_path(struct search *s, const char *path)
 {
-	struct vhd_io_stat st;
+	struct candidate c;
 	struct vhd_err why = { 0 };
 	int rc;
 
 	if (s->is_over || was_tried(s, path))
 		return;
-	rc = probe(s, path, &st, &why);
+	rc = probe(s, path, &c, &why);
 	if (!rc) {
-		open_right(s, path, &st);
+		take_right(s, path, &c);
 	} else if (!is_absent(rc) && !s->code) {	/* the first that was there tells most */
 		s->code = rc;
 		s->why = why;
@@ -493,7 +517,7 @@ static int search_result(const struct search *s, struct vhd_err *err)
 {
 	char name[256];
 
-	if (s->img->parent)
+	if (s->img->parent || (s->found && *s->found))
 		return 0;
 	if (s->code && s->link->depth)	/* once, by the image that the user named */
 		return vhd_err_set(err, s->code, "%s", s->why.msg);
@@ -533,24 +557,38 @@ static int check_parent_id(const struct vhd_image *img, struct vhd_err *err)
 			   "zeros", img->name);
 }
 
+static int search_parent(struct search *s, struct vhd_err *err)
+{
+	int rc = check_link(s->img, s->link, err);
+
+	if (!rc)
+		rc = check_parent_id(s->img, err);
+	if (rc)
+		return rc;
+	s->is_raw = has_raw_parent(s->img);
+	rc = search_all(s);
+	if (rc)
+		vhd_err_errno(err, rc, "%s: cannot read where its parent is", s->img->name);
+	else
+		rc = search_result(s, err);
+	free(s->folder);
+	free(s->tried);
+	return rc;
+}
+
 int chain_open_parent(struct vhd_image *img, const struct vhd_open_opts *opts,
 		      const struct chain_link *link, struct vhd_err *err)
 {
-	struct search s = {
-		.img = img, .opts = opts, .link = link, .is_raw = has_raw_parent(img),
-	};
-	int rc = check_link(img, link, err);
+	struct search s = { .img = img, .opts = opts, .link = link };
 
-	if (!rc)
-		rc = check_parent_id(img, err);
-	if (rc)
-		return rc;
-	rc = search_all(&s);
-	if (rc)
-		vhd_err_errno(err, rc, "%s: cannot read where its parent is", img->name);
-	else
-		rc = search_result(&s, err);
-	free(s.folder);
-	free(s.tried);
-	return rc;
+	return search_parent(&s, err);
+}
+
+int chain_find_parent(struct vhd_image *img, const struct vhd_open_opts *opts,
+		      const struct chain_link *link, char **path, struct vhd_err *err)
+{
+	struct search s = { .img = img, .opts = opts, .link = link, .found = path };
+
+	*path = NULL;
+	return search_parent(&s, err);
 }

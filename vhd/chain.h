@@ -30,6 +30,11 @@ int chain_open_parent(struct vhd_image *img, const struct vhd_open_opts *opts,
  */
 void chain_next_id(const struct vhd_image *child, uint8_t id[16]);
 
+/* The same, but for the opening: stores the path of the file that is the parent, the caller's to
+ * free, whatever may be wrong with that beside its id, and with those behind it. */
+int chain_find_parent(struct vhd_image *img, const struct vhd_open_opts *opts,
+		      const struct chain_link *link, char **path, struct vhd_err *err);
+
 /* The parent's name as the header has it, as UTF-8; unpaired surrogates as U+FFFD. */
 void chain_parent_name(const struct fmt_header *header, char *buf, size_t len);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Checking the structure of one image, and mending it.
+ * Checking the structure of an image and of its parents, and mending the image.
  *
  * Problems are reported as they are met, so that an image with a million of them needs no memory
  * for it; what is to be repaired is said to be so before it is, and an error of the repair then
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vhd/chain.h"
 #include "vhd/commit.h"
 #include "vhd/image.h"
 #include "vhd/layout.h"
@@ -209,6 +210,47 @@ static int check_image(struct check *check, struct vhd_err *err)
 	return check->opts->repair ? repair_dynamic(check, err) : 0;
 }
 
+/*
+ * The parents are found one by one and not opened as a chain, which one damaged table would
+ * prevent. child is the link of the image whose parent img is; NULL for the first.
+ */
+static int check_parents(struct vhd_image *img, const struct vhd_check_opts *opts,
+			 const struct chain_link *child, struct vhd_check_result *result,
+			 struct vhd_err *err)
+{
+	struct chain_link link = { .child = child, .depth = child ? child->depth + 1 : 0 };
+	struct vhd_open_opts open_opts = {
+		.is_readonly = true, .no_lock = opts->no_lock, .allow_raw = true,
+		.force_share = opts->share_parents, .warn = opts->warn,
+		.warn_arg = opts->warn_arg,
+	};
+	struct check check = { .opts = opts, .result = result };
+	struct vhd_io *io;
+	char *path;
+	int rc;
+
+	if (img->footer.type != VHD_DIFFERENCING)
+		return 0;
+	rc = io_stat(img->io, &link.st);
+	if (rc)
+		return vhd_err_errno(err, rc, "%s: cannot be looked at", img->name);
+	rc = chain_find_parent(img, &open_opts, &link, &path, err);
+	if (rc)
+		return rc;
+	rc = io_file_open(&io, path, true, err);
+	if (!rc)
+		rc = image_load(&check.img, io, path, &open_opts, err);
+	free(path);
+	if (rc)
+		return rc;
+	result->parents++;
+	rc = check.img->is_raw ? 0 : check_image(&check, err);
+	if (!rc)
+		rc = check_parents(check.img, opts, &link, result, err);
+	image_free(check.img);
+	return rc;
+}
+
 int vhd_check_io(struct vhd_io *io, const char *name, const struct vhd_check_opts *opts,
 		 struct vhd_check_result *result, struct vhd_err *err)
 {
@@ -224,6 +266,12 @@ int vhd_check_io(struct vhd_io *io, const char *name, const struct vhd_check_opt
 	if (rc)
 		return rc;
 	rc = check_image(&check, err);
+	if (!rc && opts->with_parents) {
+		struct vhd_check_opts looks = *opts;
+
+		looks.repair = looks.lossy = false;
+		rc = check_parents(check.img, &looks, NULL, result, err);
+	}
 	free(check.lost);
 	image_free(check.img);
 	return rc;

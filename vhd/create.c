@@ -304,16 +304,19 @@ int create_child(struct vhd_io *io, const char *name, const struct vhd_image *pa
 	struct vhd_create_opts opts = *asked;
 	struct naming naming;
 	struct layout l = { .parent = parent, .naming = &naming };
+	uint64_t size;
 	int rc = check_parent(parent, name, err);
 
 	if (rc)
 		return rc;
+	/* A raw disk may end within a sector, whose rest reads as zeros. */
+	size = round_up(parent->size, FMT_SECTOR);
 	if (!opts.size)
-		opts.size = parent->size;
-	if (opts.size != parent->size)
+		opts.size = size;
+	if (opts.size != size)
 		return vhd_err_set(err, -EINVAL, "%s: a child has the size of its parent, which is "
 				   "%llu bytes and not %llu", name,
-				   (unsigned long long)parent->size,
+				   (unsigned long long)size,
 				   (unsigned long long)opts.size);
 	if (!opts.block_size)
 		opts.block_size = parent->map.block_size;	/* 0 of a fixed one */

@@ -339,19 +339,27 @@ struct vhd_check_opts {
 	bool repair;		/* mend what can be mended with nothing lost */
 	bool lossy;		/* with repair: also give up what is lost already */
 	bool no_lock, force_share;
+	bool with_parents;	/* also look at the parents, which are never repaired */
+	bool share_parents;	/* read parents that are being written, too */
 	vhd_problem_fn report;
 	void *report_arg;
+	vhd_warn_fn warn;	/* told what is odd of a parent */
+	void *warn_arg;
 };
 
 struct vhd_check_result {
 	uint64_t errors;	/* VHD_ERROR found and not repaired */
 	uint64_t leaks;		/* VHD_WASTE found and not repaired */
 	uint64_t repaired;
+	unsigned parents;	/* looked at; what was found of them is counted above */
 };
 
 /*
- * Checks the structure of one image (its parents are not opened). 0 when the check was completed,
- * whatever it found; -EILSEQ when nothing can be opened at all (no footer, a bad header).
+ * Checks the structure of an image, and of its parents where that is asked for: each by itself, the
+ * image first. 0 when the check was completed, whatever it found; -EILSEQ when one of them cannot
+ * be opened at all (no footer, a bad header) or has another id than its child says, -ENOENT when a
+ * parent is not found, -ELOOP when the chain is a circle or too deep: then what was reported before
+ * stands.
  */
 int vhd_check(const char *path, const struct vhd_check_opts *opts, struct vhd_check_result *result,
 	      struct vhd_err *err);
