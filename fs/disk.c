@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/disk.h"
+#include "fs/overlay.h"
 #include "fs/partitions.h"
 #include "fs/say.h"
 
@@ -52,7 +53,7 @@ static int try_to_open(struct disk *disk, const struct opts *opts, bool is_last,
 	int ret;
 
 	disk->warnings = open_memstream(&sentences, &len);
-	ret = vhd_open(&disk->img, opts->image, &open_opts, err);
+	ret = overlay_open(&disk->img, opts, &open_opts, err);
 	if (disk->warnings)
 		fclose(disk->warnings);
 	disk->warnings = NULL;
@@ -74,14 +75,15 @@ static int open_image(struct disk *disk, const struct opts *opts, struct vhd_err
 	return ret;
 }
 
-static int open_folder(const char *path)
+static int open_folder(const struct opts *opts)
 {
-	char *copy = strdup(path);
+	const char *folder = overlay_folder(opts);
+	char *copy = strdup(overlay_path(opts));
 	int fd;
 
 	if (!copy)
 		return -1;
-	fd = open(dirname(copy), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd = open(folder ? folder : dirname(copy), O_PATH | O_DIRECTORY | O_CLOEXEC);
 	free(copy);
 	return fd;
 }
@@ -128,10 +130,9 @@ int disk_open(struct disk *disk, const struct opts *opts, struct vhd_err *err)
 		vhd_close(disk->img, NULL);
 		return ret;
 	}
-	if (stat(opts->image, &image) < 0)
-		memset(&image, 0, sizeof(image));
-	disk->name = strdup(opts->image);
-	disk->folder = open_folder(opts->image);
+	overlay_stat(opts, &image);
+	disk->name = strdup(overlay_path(opts));
+	disk->folder = open_folder(opts);
 	disk->is_readonly = opts->is_readonly;
 	disk->is_root = opts->mountpoint_is_file;
 	disk->punch = opts->no_discard ? VHD_ZERO_KEEP : VHD_ZERO_RELEASE;

@@ -35,8 +35,8 @@ struct disk_attr {
 struct disk {
 	/* Set by disk_open, never changed. */
 	vhd_image *img;
-	char *name;		/* the image's path, for sentences */
-	int folder;		/* O_PATH of where the image is: its host's free room */
+	char *name;		/* the path of the image, or of what is written before it */
+	int folder;		/* O_PATH of where the file is that is written: its free room */
 	uint64_t size;		/* bytes */
 	bool is_readonly;
 	bool is_root;		/* the file is the mount's root, not in a directory */

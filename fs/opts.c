@@ -14,6 +14,8 @@
 enum key {
 	KEY_READONLY,
 	KEY_PARENT,
+	KEY_COW,
+	KEY_SNAPSHOT,
 	KEY_DISCARD,
 	KEY_NODISCARD,
 	KEY_PARTITIONS,
@@ -28,7 +30,6 @@ enum key {
 	KEY_FSNAME,
 	KEY_PASS,		/* libfuse's */
 	KEY_IGNORE,		/* an fstab line's */
-	KEY_LATER,		/* of the contract, not served yet */
 	KEY_FOREGROUND,
 	KEY_DEBUG,
 	KEY_SINGLE,
@@ -43,6 +44,8 @@ static const struct {
 } option_table[] = {
 	{ "ro", KEY_READONLY },
 	{ "parent=", KEY_PARENT },
+	{ "cow=", KEY_COW },
+	{ "snapshot", KEY_SNAPSHOT },
 	{ "discard", KEY_DISCARD },
 	{ "nodiscard", KEY_NODISCARD },
 	{ "partitions", KEY_PARTITIONS },
@@ -55,9 +58,6 @@ static const struct {
 	{ "gid=", KEY_GID },
 	{ "umask=", KEY_UMASK },
 	{ "fsname=", KEY_FSNAME },
-
-	{ "snapshot", KEY_LATER },
-	{ "cow=", KEY_LATER },
 
 	{ "allow_other", KEY_PASS },
 	{ "allow_root", KEY_PASS },
@@ -122,6 +122,8 @@ static const char help[] =
 	"  -o ro                   open the image read-only\n"
 	"  -o partitions           a file for each partition, too: MOUNTPOINT/p1, p2, ...\n"
 	"  -o parent=PATH          where the parent of a differencing image is now\n"
+	"  -o cow=FILE             write to FILE, a differencing image made if it is not there\n"
+	"  -o snapshot             write to a scratch file that is gone after the unmount\n"
 	"  -o discard, nodiscard   a punched hole releases blocks (default), or only zeroes\n"
 	"  -o detect_zeroes=on|off zeros allocate nothing (default on)\n"
 	"  -o compact              compact the image when it is unmounted\n"
@@ -238,6 +240,12 @@ static int apply_option(struct opts *opts, enum key key, const char *arg)
 		return 0;
 	case KEY_PARENT:
 		return keep(&opts->parent, value_of(arg));
+	case KEY_COW:
+		return value_of(arg)[0] ? keep(&opts->cow, value_of(arg)) :
+					  say_usage("no file is named in", arg);
+	case KEY_SNAPSHOT:
+		opts->is_snapshot = true;
+		return 0;
 	case KEY_DISCARD:
 	case KEY_NODISCARD:
 		opts->no_discard = key == KEY_NODISCARD;
@@ -264,8 +272,6 @@ static int apply_option(struct opts *opts, enum key key, const char *arg)
 	case KEY_FSNAME:
 		opts->has_fsname = true;
 		return 1;
-	case KEY_LATER:
-		return say_usage("this version does not serve the option", arg);
 	case KEY_IGNORE:
 		return 0;
 	default:
@@ -342,6 +348,29 @@ static void make_absolute(char **path)
 	}
 }
 
+/* The same for a file that is to be made. */
+static int make_folder_absolute(char **path)
+{
+	char *slash = strrchr(*path, '/'), *folder, *absolute = NULL;
+	const char *name = slash ? slash + 1 : *path;
+
+	make_absolute(path);
+	if ((*path)[0] == '/')
+		return 0;
+	folder = slash ? strndup(*path, slash - *path) : strdup(".");
+	if (!folder)
+		return -1;
+	make_absolute(&folder);
+	if (asprintf(&absolute, "%s/%s", folder, name) < 0)
+		absolute = NULL;
+	free(folder);
+	if (!absolute)
+		return -1;
+	free(*path);
+	*path = absolute;
+	return 0;
+}
+
 static int look_at_mountpoint(struct opts *opts)
 {
 	struct stat st;
@@ -386,6 +415,24 @@ out:
 	return ret;
 }
 
+static int check_overlay(const struct opts *opts)
+{
+	const char *what = opts->cow ? "cow" : "snapshot", *other = NULL;
+
+	if (!opts->cow && !opts->is_snapshot)
+		return 0;
+	if (opts->cow && opts->is_snapshot)
+		other = "snapshot";
+	else if (opts->parent)	/* of which of the two? */
+		other = "parent";
+	else if (opts->is_snapshot && opts->is_compacting)
+		other = "compact";
+	if (!other)
+		return 0;
+	say("%s: -o %s and -o %s exclude each other", opts->image, what, other);
+	return -1;
+}
+
 static int complete(struct opts *opts)
 {
 	if (!opts->image || !opts->mountpoint) {
@@ -397,11 +444,11 @@ static int complete(struct opts *opts)
 		say("%s: -o compact cannot be had read-only", opts->image);
 		return STATUS_USAGE;
 	}
-	if (look_at_mountpoint(opts) < 0)
+	if (check_overlay(opts) < 0 || look_at_mountpoint(opts) < 0)
 		return STATUS_USAGE;
 	if (opts->parent)
 		make_absolute(&opts->parent);
-	if (add_names(opts) < 0) {
+	if ((opts->cow && make_folder_absolute(&opts->cow) < 0) || add_names(opts) < 0) {
 		say("%s: %s", opts->image, strerror(ENOMEM));
 		return STATUS_SYSTEM;
 	}
@@ -435,4 +482,5 @@ void opts_free(struct opts *opts)
 	free(opts->image);
 	free(opts->mountpoint);
 	free(opts->parent);
+	free(opts->cow);
 }

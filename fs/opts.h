@@ -23,6 +23,8 @@ struct opts {
 	bool is_readonly, no_lock;
 	bool no_discard, no_detect_zeroes, has_partitions, is_compacting;
 	char *parent;
+	char *cow;			/* absolute where its folder exists; or NULL */
+	bool is_snapshot;
 	unsigned commit_seconds, term_timeout;
 	bool has_uid, has_gid, has_umask;
 	uid_t uid;

@@ -31,11 +31,15 @@ done
 fails 1 "$IMAGE" "$TMP/mnt" -x
 expect_said "'-x'"
 
-say "what is not served yet says so"
-for option in snapshot "cow=$TMP/cow.vhd"; do
-	fails 1 "$IMAGE" "$TMP/mnt" -o "$option"
-	expect_said "does not serve" "'$option'"
+say "options that exclude each other"
+for options in "snapshot,cow=$TMP/cow.vhd" "snapshot,parent=$TMP/p.vhd" "snapshot,compact" \
+	"cow=$TMP/cow.vhd,parent=$TMP/p.vhd"; do
+	fails 1 "$IMAGE" "$TMP/mnt" -o "$options"
+	expect_said "exclude each other"
 done
+fails 1 "$IMAGE" "$TMP/mnt" -o cow=
+expect_said "no file is named"
+refuses test -e "$TMP/cow.vhd"
 
 say "a mountpoint that is none is 1"
 fails 1 "$IMAGE" "$TMP/nowhere"

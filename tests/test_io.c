@@ -500,10 +500,44 @@ static void a_name_without_a_folder_is_in_the_current_one(void)
 	free(before);
 }
 
+/* Written, read, and gone. While it is open, hosts that are FUSE drivers themselves have it by a
+ * name of their own. */
+static void expect_scratch_has_no_name(const char *name)
+{
+	struct vhd_io_stat st;
+	struct vhd_io *io;
+	char buf[5];
+
+	CU_ASSERT_EQUAL_FATAL(run("ls -A '%s' >names", name), 0);
+	CU_ASSERT_EQUAL_FATAL(io_file_scratch(&io, in_folder(name), NULL), 0);
+	CU_ASSERT_EQUAL(run("ls -A '%s' | grep -v '^.fuse_hidden' | cmp - names", name), 0);
+	CU_ASSERT_EQUAL(io_pwrite(io, "hello", 5, 0), 0);
+	CU_ASSERT_EQUAL(io_pread(io, buf, 5, 0), 0);
+	CU_ASSERT_EQUAL(memcmp(buf, "hello", 5), 0);
+	CU_ASSERT_EQUAL(io_stat(io, &st), 0);
+	CU_ASSERT_EQUAL(st.size, 5);
+	shut(io);
+	CU_ASSERT_EQUAL(run("ls -A '%s' | cmp - names", name), 0);
+	CU_ASSERT_EQUAL(run("rm names"), 0);
+}
+
+static void scratch_file_has_no_name(void)
+{
+	struct vhd_err err = { 0 };
+	struct vhd_io *io;
+
+	CU_ASSERT_EQUAL_FATAL(run("mkdir scratch"), 0);
+	expect_scratch_has_no_name("scratch");
+	CU_ASSERT_EQUAL(run("rmdir scratch"), 0);
+	CU_ASSERT_EQUAL(io_file_scratch(&io, in_folder("scratch"), &err), -ENOENT);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "scratch"));
+}
+
 static void expect_named_creation_works(void)
 {
 	struct vhd_io *io;
 
+	expect_scratch_has_no_name("mnt");
 	CU_ASSERT_EQUAL(io_file_create(&io, in_folder("mnt/a.vhd"), NULL), 0);
 	CU_ASSERT_EQUAL(run("test \"$(ls -A mnt | wc -l)\" = 1 && test ! -e mnt/a.vhd"), 0);
 	CU_ASSERT_EQUAL(io_file_publish(io, NULL), 0);
@@ -595,6 +629,7 @@ int main(int argc, char **argv)
 		T(file_that_is_not_published_leaves_nothing),
 		T(nothing_is_ever_replaced),
 		T(a_name_without_a_folder_is_in_the_current_one),
+		T(scratch_file_has_no_name),
 		T(hosts_without_nameless_files_work_too),
 		T(block_devices_have_the_size_of_their_disk),
 		{ NULL, NULL },

@@ -106,6 +106,10 @@ int io_file_create(struct vhd_io **io, const char *path, struct vhd_err *err);
  * 0 or -errno (-EEXIST when path has appeared meanwhile). Blocks. */
 int io_file_publish(struct vhd_io *io, struct vhd_err *err);
 
+/* Makes a file in folder that never has a name that lasts: it goes when it is closed, however the
+ * process ends. Nobody but its owner may read it. */
+int io_file_scratch(struct vhd_io **io, const char *folder, struct vhd_err *err);
+
 /* As io_file_create, where path exists and is to be replaced. */
 int io_file_create_over(struct vhd_io **io, const char *path, struct vhd_err *err);
 /*

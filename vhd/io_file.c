@@ -394,6 +394,42 @@ static int create_nameless(struct io_file *file)
 	return -errno;
 }
 
+/* Where the host has no nameless files, the name goes again before anything is in the file. */
+static int scratch_in(struct io_file *file, const char *folder)
+{
+	int dir_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+
+	if (dir_fd < 0)
+		return -errno;
+	file->fd = openat(dir_fd, ".", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	if (file->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+		file->dir_fd = dir_fd;
+		rc = create_named(file);
+		if (!rc && (unlinkat(dir_fd, file->temp, 0) || fchmod(file->fd, 0600)))
+			rc = -errno;
+		file->temp[0] = '\0';
+		file->dir_fd = -1;
+	} else if (file->fd < 0) {
+		rc = -errno;
+	}
+	close(dir_fd);
+	return rc;
+}
+
+int io_file_scratch(struct vhd_io **io, const char *folder, struct vhd_err *err)
+{
+	struct io_file *file = file_new();
+	int rc = file ? scratch_in(file, folder) : -ENOMEM;
+
+	if (!rc) {
+		*io = &file->io;
+		return 0;
+	}
+	if (file)
+		file_close(&file->io);
+	return vhd_err_errno(err, rc, "%s: no scratch file can be made there", folder);
+}
+
 static int create(struct vhd_io **io, const char *path, bool is_over, struct vhd_err *err)
 {
 	struct io_file *file = file_new();

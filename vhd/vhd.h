@@ -410,4 +410,12 @@ struct vhd_snapshot_opts {
 int vhd_snapshot(const char *path, const struct vhd_snapshot_opts *opts, char parent[VHD_PATH_MAX],
 		 struct vhd_err *err);
 
+/*
+ * Opens a new child of the image at path (a VHD or a raw disk, opened read-only) for writing. Its
+ * file is in folder, has no name, and is gone when it is closed, however the process ends. Of opts
+ * (NULL allowed), no_lock, no_detect_zeroes and warn count. Blocks.
+ */
+int vhd_open_scratch(vhd_image **img, const char *path, const char *folder,
+		     const struct vhd_open_opts *opts, struct vhd_err *err);
+
 #endif

@@ -220,7 +220,7 @@ read_chain() {
 # Number of blocks allocated, and bytes of the file.
 blocks_of() {
 	"$VHDIMG" info --output=json "$1" | tr ',{}' '\n' |
-		sed -n 's/.*"blocks-allocated" *: *\([0-9]*\).*/\1/p'
+		sed -n 's/.*"blocks-allocated" *: *\([0-9]*\).*/\1/p' | sed -n 1p	# not the parents'
 }
 
 # mount_vhd IMAGE MOUNTPOINT [OPTIONS]: OPTIONS is one -o string. Sets DISK, the file to use, and
