@@ -3,7 +3,6 @@
 # vhdimg commit and rebase: a child merged into its parent, whole, killed, and on a full host; a chain
 # made one image; a parent that has moved. What is read is told by the second reader of chains.
 . "$(dirname "$0")/support/lib.sh"
-. "$(dirname "$0")/support/guest.sh"
 
 requires jq python3 openssl qemu-img
 requires_fuse
@@ -215,57 +214,3 @@ check_image "$TMP/host/base.vhd" 3
 rm "$TMP/host/ballast"
 expect_status 0 "$VHDIMG" commit "$TMP/host/kid.vhd"
 expect_reads "$TMP/host/base.vhd"
-
-requires_loop
-requires mkfs.ext4 e2fsck fstrim
-say "ext4 on three levels: filled, snapshot, filled, snapshot, deleted, trimmed, committed down"
-rm -f ./*.vhd
-"$VHDIMG" create disk.vhd 256M
-mount_vhd "$PWD/disk.vhd" "$TMP/mnt"
-mkfs.ext4 -q "$DISK"
-umount_vhd "$TMP/mnt"
-# change COMMAND...: given the folder.
-change() {
-	mount_vhd "$PWD/disk.vhd" "$TMP/mnt"
-	in_loop_mount "$DISK" "" "$@"
-	umount_vhd "$TMP/mnt"
-}
-fill_one() {
-	mkdir "$2/$1"
-	for ((i = 0; i < 8; i++)); do
-		fill "$2/$1/$i" $((3 * M + i * 12345)) "$1 $i"
-	done
-	remember_tree "$2"
-}
-delete_some() {
-	rm "$1/one/1" "$1/one/5" "$1/two/0"
-	fstrim "$1"
-	remember_tree "$1"
-}
-verify_disk() {
-	mount_vhd "$PWD/disk.vhd" "$TMP/mnt" ro
-	e2fsck -fn "$DISK" >"$TMP/fsck" 2>&1 || fail "$(cat "$TMP/fsck")"
-	in_loop_mount "$DISK" ro,noload same_tree
-	umount_vhd "$TMP/mnt"
-	for file in *.vhd; do
-		check_image "$file" 3
-	done
-}
-change fill_one one
-verify_disk
-"$VHDIMG" snapshot -q disk.vhd
-sums=$(sha disk-1.vhd)$(stat -c %y disk-1.vhd)
-change fill_one two
-verify_disk
-"$VHDIMG" snapshot -q disk.vhd
-change delete_some
-verify_disk
-expect_equal "$(sha disk-1.vhd)$(stat -c %y disk-1.vhd)" "$sums" "the parent was touched"
-expect_status 0 "$VHDIMG" commit disk.vhd
-verify_disk
-expect_status 0 "$VHDIMG" commit disk-2.vhd
-verify_disk
-mv disk.vhd "$TMP/was/top"
-mv disk-2.vhd "$TMP/was/middle"
-mv disk-1.vhd disk.vhd
-verify_disk
