@@ -631,22 +631,38 @@ static void discard_some(struct trial *t)
 		fail(t, "close", &err);
 }
 
-static int copy(vhd_image *img, const struct vhd_reclaim_opts *opts,
-		struct vhd_reclaim_result *result, struct vhd_err *err)
+typedef int (*making_fn)(vhd_image *img, struct vhd_io *out, const struct vhd_reclaim_opts *opts,
+			 struct vhd_reclaim_result *result, struct vhd_err *err);
+
+/* A verb that makes a file: t->copied. */
+static int make_file(making_fn make, vhd_image *img, const struct vhd_reclaim_opts *opts,
+		     struct vhd_reclaim_result *result, struct vhd_err *err)
 {
 	struct trial *t = opts->progress_arg;
 	struct vhd_io *out;
 	int rc;
 
 	if (opts->dry_run)
-		return vhd_copy_io(img, NULL, opts, result, err);
+		return make(img, NULL, opts, result, err);
 	if (t->copied)
 		mem_free(t->copied);
 	t->copied = mem_new();
 	out = mem_open(t->copied);
-	rc = vhd_copy_io(img, out, opts, result, err);
+	rc = make(img, out, opts, result, err);
 	out->ops->close(out);
 	return rc;
+}
+
+static int copy(vhd_image *img, const struct vhd_reclaim_opts *opts,
+		struct vhd_reclaim_result *result, struct vhd_err *err)
+{
+	return make_file(vhd_copy_io, img, opts, result, err);
+}
+
+static int flatten(vhd_image *img, const struct vhd_reclaim_opts *opts,
+		   struct vhd_reclaim_result *result, struct vhd_err *err)
+{
+	return make_file(vhd_flatten_io, img, opts, result, err);
 }
 
 static void note_problem(void *arg, const struct vhd_problem *problem)
@@ -774,24 +790,6 @@ static bool try_compact_child(struct trial *t)
 }
 
 /* All that the chain has is in one image then, and needs no parent. */
-static int flatten(vhd_image *img, const struct vhd_reclaim_opts *opts,
-		   struct vhd_reclaim_result *result, struct vhd_err *err)
-{
-	struct trial *t = opts->progress_arg;
-	struct vhd_io *out;
-	int rc;
-
-	if (opts->dry_run)
-		return vhd_flatten_io(img, NULL, opts, result, err);
-	if (t->copied)
-		mem_free(t->copied);
-	t->copied = mem_new();
-	out = mem_open(t->copied);
-	rc = vhd_flatten_io(img, out, opts, result, err);
-	out->ops->close(out);
-	return rc;
-}
-
 static bool try_flatten(struct trial *t)
 {
 	struct vhd_reclaim_opts opts = {
