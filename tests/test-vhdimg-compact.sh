@@ -10,7 +10,7 @@ M=$((1 << 20))
 seed=${VHD_SEED:-$RANDOM}
 echo "seed=$seed"
 rounds=8
-test -z "${VHD_LONG:-}" || rounds=300
+test -z "${VHD_LONG:-}" || rounds=150
 
 vhd() {
 	"$PYTHON" "$top_srcdir/tests/support/vhd.py" "$@"
