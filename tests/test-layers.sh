@@ -124,7 +124,7 @@ rule_one_writer_of_the_table() {
 	local file files=()
 	for file in vhd/*.c; do
 		case $file in
-		vhd/commit.c | vhd/create.c | vhd/copy.c | vhd/format.c) ;;
+		vhd/commit.c | vhd/convert.c | vhd/create.c | vhd/copy.c | vhd/format.c) ;;
 		*) files+=("$file") ;;
 		esac
 	done

@@ -29,6 +29,8 @@ enum cli_option {
 	CLI_MAX_TIME,
 	CLI_OUTPUT_FILE,
 	CLI_TYPE,
+	CLI_TYPE_OR_RAW,	/* the same option of a command that also makes raw disks */
+	CLI_ALIGN_SIZE,
 	CLI_BLOCK_SIZE,
 	CLI_PARENT,
 	CLI_UNCHECKED,

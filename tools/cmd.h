@@ -15,6 +15,8 @@ int cmd_create(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_zero(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_compact(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_shrink(struct cli *cli, const char *image, struct vhd_err *err);
+int cmd_compare(struct cli *cli, const char *image, struct vhd_err *err);
+int cmd_convert(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_commit(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_rebase(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_snapshot(struct cli *cli, const char *image, struct vhd_err *err);

@@ -33,7 +33,7 @@ static int merge(struct reclaim *job, struct vhd_err *err)
 
 static int flatten(struct reclaim *job, struct vhd_err *err)
 {
-	return vhd_flatten(job->img, job->out, &job->opts, &job->result, err);
+	return vhd_convert(job->img, job->out, VHD_TO_DYNAMIC, &job->opts, &job->result, err);
 }
 
 int cmd_commit(struct cli *cli, const char *image, struct vhd_err *err)

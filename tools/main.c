@@ -83,6 +83,18 @@ static const struct cli_command commands[] = {
 		.min_args = 1, .max_args = 2, .is_creation = true,
 		.options = CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_NO_LOCK),
 	}, {
+		.name = "convert", .arguments = "IN OUT", .run = cmd_convert,
+		.summary = "Makes a raw, dynamic or fixed disk of one of another type",
+		.min_args = 2, .max_args = 2,
+		.options = CLI_BIT(CLI_TYPE_OR_RAW) | CLI_BIT(CLI_ALIGN_SIZE) |
+			   CLI_BIT(CLI_PROGRESS) | CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_NO_LOCK),
+	}, {
+		.name = "compare", .arguments = "A B", .run = cmd_compare,
+		.summary = "Tells whether two disks have the same contents",
+		.min_args = 2, .max_args = 2,
+		.options = CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_PROGRESS) | CLI_BIT(CLI_FORCE_SHARE) |
+			   CLI_BIT(CLI_NO_LOCK),
+	}, {
 		.name = "umount", .arguments = "MOUNTPOINT", .run = cmd_umount,
 		.summary = "Unmounts what vhdfuse mounted, and waits until the image is closed",
 		.min_args = 1, .max_args = 1,

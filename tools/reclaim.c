@@ -307,7 +307,9 @@ static int read_options(struct reclaim *job)
 
 	job->opts.dry_run = cli_has(job->cli, CLI_DRY_RUN);
 	job->out = job->cli->value[cli_has(job->cli, CLI_INTO) ? CLI_INTO : CLI_OUTPUT_FILE];
-	if (job->out && job->cli->argc > 1)
+	if (job->verb->takes_out)
+		job->out = job->cli->argv[1];
+	else if (job->out && job->cli->argc > 1)
 		return cli_usage(job->cli->command, "--output-file is for one image at a time");
 	if (job->out && text)
 		return cli_usage(job->cli->command, "--max-time makes no whole copy: not with "

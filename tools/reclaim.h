@@ -17,6 +17,7 @@ struct reclaim_verb {
 	bool has_guest;		/* looks into the disk */
 	bool takes_raw;		/* serves images that are no VHD */
 	bool has_stay;		/* a dry run tells why blocks stay */
+	bool takes_out;		/* the second argument is a file to make */
 	bool is_whole;		/* makes a file of all that the chain has: there is no gain */
 	bool has_parent;	/* writes to the image's parent as well */
 	const char *nothing;	/* why nothing was gained; NULL: for want of zeros */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writes a compacted copy of an image to a new file, of the image alone or, flat, of all that its
- * chain has as one dynamic image. The images are only read.
+ * Writes a compacted copy of an image to a new file; the image itself is only read.
  *
  * Nobody names the new file before it is whole, so the order of its writes is free. All that says
  * what the image is goes along: footer, parent, locators, creator, unique id. What lies where is
@@ -20,7 +19,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <uuid.h>
 
 #include "vhd/layout.h"
 #include "vhd/reclaim.h"
@@ -33,7 +31,6 @@ struct copy {
 	struct reclaim r;
 	struct vhd_reclaim_opts opts;
 	bool is_dry;		/* nothing is written */
-	bool is_flat;		/* of the whole chain */
 	struct vhd_io *out;	/* or NULL */
 	const char *name;	/* of out */
 	struct fmt_header header;	/* of the new file */
@@ -66,22 +63,11 @@ static void place_locators(struct copy *c)
 	}
 }
 
-/* What says that there is a parent stays behind. */
-static void forget_parent(struct fmt_header *header)
-{
-	memset(header->parent_uuid, 0, sizeof(header->parent_uuid));
-	memset(header->parent_name, 0, sizeof(header->parent_name));
-	memset(header->locators, 0, sizeof(header->locators));
-	header->parent_timestamp = 0;
-}
-
 static void place_metadata(struct copy *c)
 {
 	const struct vhd_image *img = c->r.img;
 
 	c->header = img->header;
-	if (c->is_flat)
-		forget_parent(&c->header);
 	c->header.table_offset = TABLE_OFF;
 	c->end = layout_pad_table(img, TABLE_OFF + (uint64_t)img->header.entries * 4);
 	if (layout_may_have_batmap(img)) {
@@ -123,23 +109,6 @@ static int read_used(struct copy *c, const struct classify_block *b, uint32_t in
 		rc = image_read_file(c->r.img, buf + (run - in), run_len, b->data_off + run);
 		c->r.result->bytes_read += run_len;
 		run += run_len;
-	}
-	return rc;
-}
-
-/* Zeros are left to be holes; without holes, all is written. */
-static int write_pages(struct copy *c, size_t len, uint64_t file_off)
-{
-	const uint8_t *buf = c->r.scan.buf;
-	int rc = 0;
-
-	for (size_t at = 0, n = len; !rc && at < len; at += n) {
-		bool is_zero = false;
-
-		if (!c->opts.no_holes)
-			n = reclaim_page_run(buf + at, len - at, file_off + at, &is_zero);
-		if (!is_zero)
-			rc = write_out(c, buf + at, n, file_off + at);
 	}
 	return rc;
 }
@@ -187,7 +156,7 @@ static int copy_block(struct copy *c, uint32_t blk, const struct classify_block 
 		if (rc)
 			return fail_read(c, rc, blk, err);
 		memset(c->r.scan.buf + own, 0, len - own);
-		rc = write_pages(c, len, data + in);
+		rc = reclaim_put_pages(&c->r, c->out, len, data + in);
 		if (rc)
 			return fail_write(c, rc, err);
 	}
@@ -217,94 +186,6 @@ static int copy_blocks(struct copy *c, struct vhd_err *err)
 	return rc;
 }
 
-/* Whether any image of the chain has something of the block, by what they say of themselves. */
-static int has_data(struct copy *c, uint64_t off, uint64_t len, bool *has, struct vhd_err *err)
-{
-	struct vhd_extent ext;
-	int rc = 1;
-
-	for (*has = false; rc > 0 && len && !*has; off += ext.len, len -= ext.len) {
-		rc = vhd_next_extent(c->r.img, off, len, &ext, err);
-		*has = rc > 0 && ext.is_data;
-	}
-	return rc < 0 ? rc : 0;
-}
-
-/* All ones, and zeros up to where its first data is. */
-static int begin_flat(struct copy *c, uint32_t in, uint32_t *entry)
-{
-	const struct map *map = &c->r.img->map;
-	int rc = place_block(c, entry);
-
-	if (rc || c->is_dry)
-		return rc;
-	memset(c->r.scan.idle, 0xff, map->bitmap_size);
-	rc = write_out(c, c->r.scan.idle, map->bitmap_size, map_entry_off(*entry));
-	return rc || !c->opts.no_holes ? rc :
-	       io_write_zeros(c->out, in, map_data_off(map, *entry));
-}
-
-/* len bytes of the chain are in the buffer. */
-static int put_flat(struct copy *c, uint32_t in, size_t len, uint32_t *entry)
-{
-	int rc = 0;
-
-	if (*entry == FMT_UNUSED && io_is_zero(c->r.scan.buf, len))
-		return 0;
-	if (*entry == FMT_UNUSED)
-		rc = begin_flat(c, in, entry);
-	if (!rc && !c->is_dry)
-		rc = write_pages(c, len, map_data_off(&c->r.img->map, *entry) + in);
-	return rc;
-}
-
-static int copy_flat_block(struct copy *c, uint32_t blk, struct vhd_err *err)
-{
-	struct vhd_image *img = c->r.img;
-	uint64_t off = (uint64_t)blk * img->map.block_size;
-	uint32_t own = image_blk_len(img, blk), entry = FMT_UNUSED, size = img->map.block_size;
-	bool has;
-	int rc = has_data(c, off, own, &has, err);
-
-	if (rc)
-		return rc;
-	for (uint32_t in = 0; has && in < size; in += CLASSIFY_BUF) {
-		size_t len = size - in < CLASSIFY_BUF ? size - in : CLASSIFY_BUF;
-		size_t n = in >= own ? 0 : own - in < len ? own - in : len;
-
-		rc = n ? vhd_pread(img, c->r.scan.buf, n, off + in, err) : 0;
-		if (rc)
-			return rc;
-		c->r.result->bytes_read += n;
-		memset(c->r.scan.buf + n, 0, len - n);
-		rc = put_flat(c, in, len, &entry);
-		if (rc)
-			return fail_write(c, rc, err);
-	}
-	c->r.drop[blk] = entry == FMT_UNUSED;
-	c->r.result->blocks_after += entry != FMT_UNUSED;
-	return 0;
-}
-
-static int copy_flat(struct copy *c, struct vhd_err *err)
-{
-	const struct map *map = &c->r.img->map;
-	int rc = 0;
-
-	c->r.result->blocks_after = 0;
-	reclaim_phase(&c->r, "copy", (uint64_t)map->blocks * map->block_size);
-	for (uint32_t blk = 0; !rc && !c->r.stop && blk < map->blocks; blk++) {
-		rc = copy_flat_block(c, blk, err);
-		reclaim_step(&c->r, map->block_size);
-	}
-	return rc;
-}
-
-static bool is_copied(const struct copy *c, uint32_t blk)
-{
-	return !c->r.drop[blk] && (c->is_flat || c->r.img->map.entry[blk] != FMT_UNUSED);
-}
-
 /* The places are given out once more, in the same order. */
 static int write_table(struct copy *c)
 {
@@ -322,7 +203,7 @@ static int write_table(struct copy *c)
 		for (uint64_t at = 0; !rc && at < len && blk < map->blocks; at += 4, blk++) {
 			uint32_t entry;
 
-			if (!is_copied(c, blk))
+			if (map->entry[blk] == FMT_UNUSED || c->r.drop[blk])
 				continue;
 			rc = place_block(c, &entry);
 			if (!rc)
@@ -370,7 +251,7 @@ static int copy_locator(struct copy *c, unsigned i)
 
 static int write_metadata(struct copy *c)
 {
-	uint8_t header[FMT_HEADER_SIZE], footer[FMT_SECTOR], uuid[16];
+	uint8_t header[FMT_HEADER_SIZE], footer[FMT_SECTOR];
 	int rc = write_table(c);
 
 	if (!rc)
@@ -382,11 +263,6 @@ static int write_metadata(struct copy *c)
 		rc = write_out(c, header, sizeof(header), HEADER_OFF);
 	memcpy(footer, c->r.img->raw_footer, sizeof(footer));
 	fmt_footer_set_data_offset(footer, HEADER_OFF);
-	if (c->is_flat) {	/* another disk than any of the chain */
-		uuid_generate_random(uuid);
-		fmt_footer_set_dynamic(footer);
-		fmt_footer_set_uuid(footer, uuid);
-	}
 	if (!rc)
 		rc = write_out(c, footer, sizeof(footer), map_place_footer(c->end));
 	return rc ? rc : write_out(c, footer, sizeof(footer), 0);
@@ -405,7 +281,7 @@ static int copy_all(struct copy *c, struct vhd_err *err)
 	int rc;
 
 	place_metadata(c);
-	rc = c->is_flat ? copy_flat(c, err) : copy_blocks(c, err);
+	rc = copy_blocks(c, err);
 	if (rc || c->r.stop)
 		return rc;
 	c->r.result->file_size_after = map_place_footer(c->end) + FMT_SECTOR;
@@ -420,22 +296,18 @@ static int copy_all(struct copy *c, struct vhd_err *err)
 	return rc ? fail_write(c, rc, err) : 0;
 }
 
-static int copy_io(vhd_image *img, struct vhd_io *out, const char *name, bool is_flat,
-		   const struct vhd_reclaim_opts *opts, struct vhd_reclaim_result *result,
-		   struct vhd_err *err)
+int vhd_copy_io(vhd_image *img, struct vhd_io *out, const char *name,
+		const struct vhd_reclaim_opts *opts, struct vhd_reclaim_result *result,
+		struct vhd_err *err)
 {
-	struct copy c = { .out = out, .name = name, .is_flat = is_flat };
+	struct copy c = { .out = out, .name = name };
 	int rc;
 
-	if (opts)
-		c.opts = *opts;
-	c.is_dry = c.opts.dry_run;
-	c.opts.dry_run = true;		/* of the image nothing is changed */
-	c.opts.max_seconds = 0;		/* a part of a copy is nothing */
 	*result = (struct vhd_reclaim_result){ 0 };
 	if (image_is_fixed(img))
 		return reclaim_refuse_fixed(img, err);
-	rc = reclaim_begin(&c.r, img, &c.opts, result, err);
+	c.is_dry = opts && opts->dry_run;
+	rc = reclaim_begin_reading(&c.r, img, opts, &c.opts, result, err);
 	if (!rc)
 		rc = copy_all(&c, err);
 	rc = reclaim_result(&c.r, rc, err);
@@ -443,45 +315,13 @@ static int copy_io(vhd_image *img, struct vhd_io *out, const char *name, bool is
 	return rc;
 }
 
-static int copy_path(vhd_image *img, const char *path, bool is_flat,
-		     const struct vhd_reclaim_opts *opts, struct vhd_reclaim_result *result,
-		     struct vhd_err *err)
-{
-	struct vhd_io *out;
-	int rc;
-
-	if (opts && opts->dry_run)
-		return copy_io(img, NULL, path, is_flat, opts, result, err);
-	rc = io_file_create(&out, path, err);
-	if (rc)
-		return rc;
-	rc = copy_io(img, out, path, is_flat, opts, result, err);
-	if (!rc)
-		rc = io_file_publish(out, err);
-	out->ops->close(out);
-	return rc;
-}
-
 int vhd_copy(vhd_image *img, const char *path, const struct vhd_reclaim_opts *opts,
 	     struct vhd_reclaim_result *result, struct vhd_err *err)
 {
-	return copy_path(img, path, false, opts, result, err);
-}
+	struct vhd_io *out = NULL;
+	int rc = opts && opts->dry_run ? 0 : io_file_create(&out, path, err);
 
-int vhd_copy_io(vhd_image *img, struct vhd_io *out, const struct vhd_reclaim_opts *opts,
-		struct vhd_reclaim_result *result, struct vhd_err *err)
-{
-	return copy_io(img, out, "the copy", false, opts, result, err);
-}
-
-int vhd_flatten(vhd_image *img, const char *path, const struct vhd_reclaim_opts *opts,
-		struct vhd_reclaim_result *result, struct vhd_err *err)
-{
-	return copy_path(img, path, true, opts, result, err);
-}
-
-int vhd_flatten_io(vhd_image *img, struct vhd_io *out, const struct vhd_reclaim_opts *opts,
-		   struct vhd_reclaim_result *result, struct vhd_err *err)
-{
-	return copy_io(img, out, "the copy", true, opts, result, err);
+	if (!rc)
+		rc = vhd_copy_io(img, out, path, opts, result, err);
+	return out ? reclaim_publish(out, rc, err) : rc;
 }

@@ -27,7 +27,7 @@
 
 #define HOST_PAGE 4096u
 #define HEADER_OFF FMT_SECTOR
-#define TABLE_OFF (HEADER_OFF + FMT_HEADER_SIZE)
+#define TABLE_OFF CREATE_TABLE_OFF
 #define TABLE_CHUNK (16u << 10)	/* bytes of the table written at once */
 
 struct layout {
@@ -345,6 +345,11 @@ static int create_differencing(struct vhd_io *io, const char *name,
 	rc = create_child(io, name, parent, opts->parent, opts, err);
 	vhd_close(parent, NULL);
 	return rc;
+}
+
+uint64_t create_table_end(uint32_t entries)
+{
+	return round_up(TABLE_OFF + entries * 4ull, HOST_PAGE);
 }
 
 int vhd_create_io(struct vhd_io *io, const char *name, const struct vhd_create_opts *opts,

@@ -13,6 +13,11 @@
 int create_child(struct vhd_io *io, const char *name, const struct vhd_image *parent,
 		 const char *parent_path, const struct vhd_create_opts *opts, struct vhd_err *err);
 
+/* Where the block table of a dynamic image that is made here begins, and where what keeps its room
+ * ends: blocks may lie from there on. Bytes. */
+#define CREATE_TABLE_OFF 1536u
+uint64_t create_table_end(uint32_t entries);
+
 /* The time of a parent, as its child keeps it: seconds since 2000, 0 if there is none. */
 uint32_t create_timestamp(const struct vhd_io_stat *st);
 

@@ -219,12 +219,6 @@ void fmt_footer_set_uuid(uint8_t raw[FMT_SECTOR], const uint8_t uuid[16])
 	put32(raw + 64, fmt_checksum(raw, FMT_SECTOR, 64));
 }
 
-void fmt_footer_set_dynamic(uint8_t raw[FMT_SECTOR])
-{
-	put32(raw + 60, TYPE_DYNAMIC);
-	put32(raw + 64, fmt_checksum(raw, FMT_SECTOR, 64));
-}
-
 void fmt_batmap_place(uint8_t raw[FMT_SECTOR], uint64_t map_off, uint32_t sectors)
 {
 	put64(raw + 8, map_off);

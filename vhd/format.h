@@ -86,9 +86,6 @@ void fmt_footer_set_data_offset(uint8_t raw[FMT_SECTOR], uint64_t off);
 /* Changes the unique id in a raw footer, and its sum; other bytes stay as they are. */
 void fmt_footer_set_uuid(uint8_t raw[FMT_SECTOR], const uint8_t uuid[16]);
 
-/* Makes the raw footer one of a dynamic image, which has no parent, and sets its sum. */
-void fmt_footer_set_dynamic(uint8_t raw[FMT_SECTOR]);
-
 /* Changes what a raw header says of the parent (id, time, name, locators), and its sum; other bytes
  * stay as they are. */
 void fmt_header_set_parent(uint8_t raw[FMT_HEADER_SIZE], const struct fmt_header *header);

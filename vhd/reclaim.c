@@ -204,3 +204,39 @@ size_t reclaim_page_run(const uint8_t *buf, size_t len, uint64_t file_off, bool 
 	}
 	return n;
 }
+
+int reclaim_begin_reading(struct reclaim *r, struct vhd_image *img,
+			  const struct vhd_reclaim_opts *opts, struct vhd_reclaim_opts *own,
+			  struct vhd_reclaim_result *result, struct vhd_err *err)
+{
+	*own = opts ? *opts : (struct vhd_reclaim_opts){ 0 };
+	own->dry_run = true;
+	own->max_seconds = 0;
+	return reclaim_begin(r, img, own, result, err);
+}
+
+int reclaim_put_pages(struct reclaim *r, struct vhd_io *out, size_t len, uint64_t file_off)
+{
+	const uint8_t *buf = r->scan.buf;
+	int rc = 0;
+
+	for (size_t at = 0, n = len; !rc && at < len; at += n) {
+		bool is_zero = false;
+
+		if (!r->opts->no_holes)
+			n = reclaim_page_run(buf + at, len - at, file_off + at, &is_zero);
+		if (is_zero)
+			continue;
+		rc = io_pwrite(out, buf + at, n, file_off + at);
+		r->result->bytes_written += n;
+	}
+	return rc;
+}
+
+int reclaim_publish(struct vhd_io *out, int rc, struct vhd_err *err)
+{
+	if (!rc)
+		rc = io_file_publish(out, err);
+	out->ops->close(out);
+	return rc;
+}

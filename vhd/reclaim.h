@@ -46,6 +46,18 @@ int reclaim_predict(struct reclaim *r, struct vhd_err *err);
 /* How much of buf, which lies or is to lie at file_off, from its start on is of one kind, page by
  * page of the file: all zeros, or not. */
 size_t reclaim_page_run(const uint8_t *buf, size_t len, uint64_t file_off, bool *is_zero);
+/*
+ * For a job that makes a new file: reclaim_begin with opts of its own, by which img is only read
+ * and time does not run out, since a part of such a file is nothing.
+ */
+int reclaim_begin_reading(struct reclaim *r, struct vhd_image *img,
+			  const struct vhd_reclaim_opts *opts, struct vhd_reclaim_opts *own,
+			  struct vhd_reclaim_result *result, struct vhd_err *err);
+/* len bytes of the scan's buffer to out at file_off, which is a hole; zeros stay one, unless no
+ * holes are wanted. 0 or -errno. */
+int reclaim_put_pages(struct reclaim *r, struct vhd_io *out, size_t len, uint64_t file_off);
+/* Gives out its name if rc is 0, and closes it, which otherwise leaves nothing. 0 or -errno. */
+int reclaim_publish(struct vhd_io *out, int rc, struct vhd_err *err);
 /* rc, or what a stop makes of success. */
 int reclaim_result(struct reclaim *r, int rc, struct vhd_err *err);
 

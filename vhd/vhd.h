@@ -218,6 +218,8 @@ struct vhd_reclaim_opts {
 				 * before the room is given back */
 	bool align;		/* vhd_compact: lay blocks anew so that data is on 4 KiB */
 	bool no_holes;		/* vhd_compact: leave no holes in the file */
+	uint64_t size_unit;	/* vhd_convert: the disk becomes a multiple of so many bytes, itself
+				 * a multiple of 512; 0: 512 */
 	bool keep_id;		/* vhd_merge: the parent keeps its unique id */
 	unsigned max_seconds;	/* 0: no limit; once they are over: 0, with is_partial */
 	uint64_t batch;		/* bytes done between two commits; 0: as suits the verb */
@@ -281,15 +283,30 @@ int vhd_compact(vhd_image *img, const struct vhd_reclaim_opts *opts,
 int vhd_copy(vhd_image *img, const char *path, const struct vhd_reclaim_opts *opts,
 	     struct vhd_reclaim_result *result, struct vhd_err *err);
 /* The same into an empty io, which stays the caller's; NULL for a dry run. Ends with a barrier. */
-int vhd_copy_io(vhd_image *img, struct vhd_io *out, const struct vhd_reclaim_opts *opts,
-		struct vhd_reclaim_result *result, struct vhd_err *err);
+int vhd_copy_io(vhd_image *img, struct vhd_io *out, const char *name,
+		const struct vhd_reclaim_opts *opts, struct vhd_reclaim_result *result,
+		struct vhd_err *err);
 
-/* The same of all that img and its parents have: a dynamic image that reads as img does, needs no
- * parent, and has a unique id of its own. opts->free means nothing. */
-int vhd_flatten(vhd_image *img, const char *path, const struct vhd_reclaim_opts *opts,
-		struct vhd_reclaim_result *result, struct vhd_err *err);
-int vhd_flatten_io(vhd_image *img, struct vhd_io *out, const struct vhd_reclaim_opts *opts,
-		   struct vhd_reclaim_result *result, struct vhd_err *err);
+enum vhd_target {
+	VHD_TO_DYNAMIC,
+	VHD_TO_FIXED,
+	VHD_TO_RAW,
+};
+
+/*
+ * Writes all that img and its parents have to a new file at path: an image that reads as img does,
+ * needs no parent and has a unique id of its own, or a raw disk. What reads as zeros is left out,
+ * or is a hole. img may be raw, and open read-only. The file is durable and whole before it bears
+ * its name, as with vhd_copy, and as there opts->free and max_seconds mean nothing. A dynamic
+ * image has blocks of img's size, or of 2 MiB. -EINVAL for a size that the type does not have.
+ */
+int vhd_convert(vhd_image *img, const char *path, enum vhd_target to,
+		const struct vhd_reclaim_opts *opts, struct vhd_reclaim_result *result,
+		struct vhd_err *err);
+/* The same into an empty io, which stays the caller's; NULL for a dry run. Ends with a barrier. */
+int vhd_convert_io(vhd_image *img, struct vhd_io *out, const char *name, enum vhd_target to,
+		   const struct vhd_reclaim_opts *opts, struct vhd_reclaim_result *result,
+		   struct vhd_err *err);
 
 /*
  * Writes what img, a differencing image opened with write_parent, owns to its parent, and gives
