@@ -119,6 +119,31 @@ static void parents_of_every_type_are_taken(void)
 	CU_ASSERT_EQUAL(vhd_close(img, NULL), 0);
 }
 
+static void note_child(void *arg, const char *path)
+{
+	char *names = arg;
+
+	strcat(strcat(names, strrchr(path, '/') + 1), " ");
+}
+
+/* It has no id, and neither has another raw disk in the folder. */
+static void children_of_a_raw_disk_are_told_by_its_name(void)
+{
+	struct vhd_open_opts opts = { .is_readonly = true, .allow_raw = true };
+	char names[128] = "";
+	vhd_image *img;
+
+	clear();
+	CU_ASSERT_EQUAL(run("head -c %llu /dev/zero | tee a.img >b.img", SIZE), 0);
+	expect_ok(create("of-a.vhd", "a.img", 0));
+	expect_ok(create("of-b.vhd", "b.img", 0));
+	expect_ok(create("of-of-a.vhd", "of-a.vhd", 0));
+	expect_ok(vhd_open(&img, "a.img", &opts, &err));
+	expect_ok(vhd_find_children(img, note_child, names, &err));
+	CU_ASSERT_EQUAL(vhd_close(img, NULL), 0);
+	CU_ASSERT_STRING_EQUAL(names, "of-a.vhd ");
+}
+
 static void read_header(const char *name, struct fmt_header *header)
 {
 	uint8_t raw[FMT_HEADER_SIZE];
@@ -341,6 +366,7 @@ int main(int argc, char **argv)
 		T(links_are_followed),
 		T(long_paths_are_found_up_to_the_host_s_limit),
 		T(chains_are_made_as_deep_as_they_are_read),
+		T(children_of_a_raw_disk_are_told_by_its_name),
 		T(a_raw_disk_may_end_within_a_sector),
 		T(what_cannot_be_a_parent_is_refused),
 		T(a_parent_stays_as_it_is),

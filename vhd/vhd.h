@@ -179,8 +179,9 @@ vhd_image *vhd_parent(vhd_image *img);
 typedef void (*vhd_child_fn)(void *arg, const char *path);
 
 /*
- * Calls found with the path of every differencing image in img's folder whose parent is img, by its
- * unique id. They are not opened, nor locked. 0, or -errno when the folder cannot be read. Blocks.
+ * Calls found with the path of every differencing image in img's folder whose parent is img: by its
+ * unique id, or, of a raw disk, which has none, by the file that the child's names lead to. They
+ * are not opened, nor locked. 0, or -errno when the folder cannot be read. Blocks.
  */
 int vhd_find_children(vhd_image *img, vhd_child_fn found, void *arg, struct vhd_err *err);
 
