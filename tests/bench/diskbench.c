@@ -2,13 +2,15 @@
 /*
  * One job of the benchmark on a disk that is a file: prints bytes a second, the last fsync counted.
  *
- *	diskbench JOB FILE OFFSET LEN COUNT
+ *	diskbench JOB FILE OFFSET LEN COUNT [DEPTH]
  *
  * JOB is one of the table below; offset and length bound where it goes, in bytes, and COUNT is how
- * many operations it does.
+ * many operations it does, by DEPTH (1) threads together. The threads share the open file, not
+ * their buffers or the places they go to.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +29,7 @@ struct job {
 };
 
 #define MIB ((size_t)1 << 20)
+#define MAX_DEPTH 64
 
 static const struct job jobs[] = {
 	{ "seqwrite", MIB, MIB, true, false, false },
@@ -34,6 +37,7 @@ static const struct job jobs[] = {
 	{ "randread", 4096, 0, false, false, false },
 	{ "randread-direct", 4096, 0, false, false, true },
 	{ "randwrite", 4096, 0, true, false, false },
+	{ "randwrite-direct", 4096, 0, true, false, true },
 	{ "stridewrite", 4096, 2 * MIB, true, false, false },	/* a new block each */
 	{ "syncwrite", 4096, 0, true, true, false },
 };
@@ -86,46 +90,83 @@ static uint64_t where(const struct job *job, uint64_t i, uint64_t len, uint64_t 
 	return (*state >> 33) % (len / job->unit) * job->unit;
 }
 
-static void run(const struct job *job, int fd, uint64_t off, uint64_t len, uint64_t count)
-{
-	uint8_t *buf = make_buf(job->unit);
-	uint64_t state = off + count;
+/* What one thread has to do. */
+struct part {
+	const struct job *job;
+	int fd;
+	uint64_t off, len;
+	uint64_t first, count;	/* operations, of all threads' numbered through */
+	pthread_t thread;
+};
 
-	for (uint64_t i = 0; i < count; i++) {
-		off_t at = (off_t)(off + where(job, i, len, &state));
-		ssize_t n = job->is_write ? pwrite(fd, buf, job->unit, at) :
-			    pread(fd, buf, job->unit, at);
+static void *run_part(void *arg)
+{
+	const struct part *part = arg;
+	const struct job *job = part->job;
+	uint8_t *buf = make_buf(job->unit);
+	uint64_t state = part->off + part->first + part->count;
+
+	for (uint64_t i = part->first; i < part->first + part->count; i++) {
+		off_t at = (off_t)(part->off + where(job, i, part->len, &state));
+		ssize_t n = job->is_write ? pwrite(part->fd, buf, job->unit, at) :
+			    pread(part->fd, buf, job->unit, at);
 
 		if (n != (ssize_t)job->unit)
 			stop(job->name);
-		if (job->is_synced && fdatasync(fd))
+		if (job->is_synced && fdatasync(part->fd))
 			stop("fdatasync");
 	}
-	if (job->is_write && fdatasync(fd))
-		stop("fdatasync");
 	free(buf);
+	return NULL;
+}
+
+static void run(const struct part *all, unsigned depth)
+{
+	struct part parts[MAX_DEPTH];
+	unsigned i;
+
+	for (i = 0; i < depth; i++) {
+		parts[i] = *all;
+		parts[i].count = all->count / depth;
+		parts[i].first = i * parts[i].count;
+		errno = pthread_create(&parts[i].thread, NULL, run_part, &parts[i]);
+		if (errno)
+			stop("thread");
+	}
+	for (i = 0; i < depth; i++)
+		pthread_join(parts[i].thread, NULL);
+	if (all->job->is_write && fdatasync(all->fd))
+		stop("fdatasync");
+}
+
+static int usage(void)
+{
+	fputs("usage: diskbench JOB FILE OFFSET LEN COUNT [DEPTH]\n", stderr);
+	return 64;
 }
 
 int main(int argc, char **argv)
 {
-	const struct job *job;
-	uint64_t count;
+	struct part all = { 0 };
+	unsigned depth;
 	double start;
-	int fd;
 
-	if (argc != 6) {
-		fputs("usage: diskbench JOB FILE OFFSET LEN COUNT\n", stderr);
-		return 64;
-	}
-	job = find_job(argv[1]);
-	count = strtoull(argv[5], NULL, 10);
-	fd = open(argv[2], (job->is_write ? O_RDWR : O_RDONLY) | O_CLOEXEC |
-		  (job->is_direct ? O_DIRECT : 0));
-	if (fd < 0)
+	if (argc != 6 && argc != 7)
+		return usage();
+	all.job = find_job(argv[1]);
+	all.off = strtoull(argv[3], NULL, 10);
+	all.len = strtoull(argv[4], NULL, 10);
+	depth = argc == 7 ? (unsigned)strtoul(argv[6], NULL, 10) : 1;
+	if (depth < 1 || depth > MAX_DEPTH)
+		return usage();
+	all.count = strtoull(argv[5], NULL, 10) / depth * depth;
+	all.fd = open(argv[2], (all.job->is_write ? O_RDWR : O_RDONLY) | O_CLOEXEC |
+		      (all.job->is_direct ? O_DIRECT : 0));
+	if (all.fd < 0)
 		stop(argv[2]);
 	start = now();
-	run(job, fd, strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10), count);
-	printf("%.0f\n", (double)(count * job->unit) / (now() - start));
-	close(fd);
+	run(&all, depth);
+	printf("%.0f\n", (double)(all.count * all.job->unit) / (now() - start));
+	close(all.fd);
 	return EXIT_SUCCESS;
 }
