@@ -54,6 +54,7 @@ struct trial {
 	uint8_t *before, *after;
 	uint8_t parent_uuid[16];	/* before */
 	unsigned states;		/* made at each change; 0: none */
+	vhd_image *merging;		/* the child, during a merge, or NULL */
 	unsigned steps_left;		/* until the progress callback cancels; 0: never */
 	char when[64];
 	char why[512];
@@ -197,6 +198,15 @@ static void settle(struct watched *w)
 	w->pending_len = 0;
 }
 
+/* What is in the child when its parent gets its new id would be in a child without parent. */
+static void try_to_write(struct trial *t)
+{
+	static const uint8_t ones[SECTOR] = { 1 };
+
+	if (t->merging && !vhd_pwrite(t->merging, ones, SECTOR, 0, NULL))
+		fail(t, t->when, "a write gets in between");
+}
+
 static void on_event(void *arg, const struct record_event *event)
 {
 	struct watched *w = arg;
@@ -219,6 +229,8 @@ static void on_event(void *arg, const struct record_event *event)
 		w->pending_len++;
 	}
 	check_states(w->trial, (unsigned)(w - w->trial->files), event->number);
+	if (w == &w->trial->files[PARENT])	/* the child may be in a call of its own */
+		try_to_write(w->trial);
 }
 
 static struct mem_file *make_file(struct trial *t, uint32_t type, uint32_t marker)
@@ -357,7 +369,9 @@ static int run_merge(struct trial *t, struct vhd_err *err)
 
 	if (rc)
 		return rc;
+	t->merging = img;
 	rc = vhd_merge(img, &opts, &result, err);
+	t->merging = NULL;
 	closing = vhd_close(img, &late);
 	if (closing && !rc)
 		*err = late;

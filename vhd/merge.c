@@ -227,8 +227,8 @@ int vhd_merge(vhd_image *img, const struct vhd_reclaim_opts *opts,
 	if (!rc)
 		rc = merge(&m, err);
 	rc = reclaim_result(&m.r, rc, err);
-	reclaim_end(&m.r);
 	if (!rc && !opts->dry_run && !result->is_partial)
 		rc = rename_parent(img, opts->keep_id, err);
+	reclaim_end(&m.r);
 	return rc;
 }

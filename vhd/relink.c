@@ -7,7 +7,7 @@
  * meantime (rule 13) has them anyway. A header that such a meantime left elsewhere, because the
  * power failed in it, goes back to where readers that look nowhere else expect it.
  *
- * Locking: still_lock is held exclusive, so that the table does not change while room is sought.
+ * Locking: the caller sees to it that nobody writes: still_lock, or an image of its own.
  */
 #include "vhd/relink.h"
 
@@ -228,11 +228,8 @@ int relink(struct vhd_image *img, const struct relink_to *to, struct vhd_err *er
 	struct plan p = { .img = img };
 	int rc = naming_make(&p.naming, img->name, to->path, err);
 
-	if (!rc) {
-		pthread_rwlock_wrlock(&img->still_lock);
+	if (!rc)
 		rc = relink_still(&p, to, err);
-		pthread_rwlock_unlock(&img->still_lock);
-	}
 	naming_destroy(&p.naming);
 	return rc;
 }

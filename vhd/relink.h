@@ -15,7 +15,7 @@ struct relink_to {
  * Makes img, which is open for writing, say that this is its parent; durable when it returns. What
  * is open as img->parent stays. Rule 13: at every instant the image on disk names the old parent or
  * the new one, with all that belongs to it. Publishes what is pending and trims the file first and
- * last. Takes still_lock; a job that has it cannot call this. -ENOSPC and the like before anything
+ * last. still_lock is held exclusive, or nobody else has img. -ENOSPC and the like before anything
  * was changed leave the image as it was; later failures poison it (rule 10). Blocks.
  */
 int relink(struct vhd_image *img, const struct relink_to *to, struct vhd_err *err);
