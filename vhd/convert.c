@@ -92,23 +92,11 @@ static int has_data(struct convert *c, uint64_t off, uint64_t len, bool *has, st
 	return rc < 0 ? rc : 0;
 }
 
-/* The slot of the next block; -EFBIG where 32 bits do not name it. */
-static int place_block(struct convert *c, uint32_t *entry)
-{
-	uint64_t slot = map_place_slot(&c->shape, c->end);
-
-	if (slot / FMT_SECTOR >= FMT_UNUSED)
-		return -EFBIG;
-	*entry = (uint32_t)(slot / FMT_SECTOR);
-	c->end = slot + map_slot_size(&c->shape);
-	return 0;
-}
-
 /* All ones, and zeros up to where its first data is. */
 static int begin_block(struct convert *c, uint32_t in, uint32_t *entry)
 {
 	static const uint8_t ones[FMT_SECTOR] = { [0 ... FMT_SECTOR - 1] = 0xff };
-	int rc = place_block(c, entry);
+	int rc = map_place_next(&c->shape, &c->end, entry);
 
 	if (rc || c->is_dry)
 		return rc;
@@ -203,7 +191,7 @@ static int write_table(struct convert *c)
 
 			if (c->r.drop[blk])
 				continue;
-			rc = place_block(c, &entry);
+			rc = map_place_next(&c->shape, &c->end, &entry);
 			if (!rc)
 				fmt_entry_put(buf + (blk - first) * 4ull, entry);
 		}
@@ -297,5 +285,5 @@ int vhd_convert(vhd_image *img, const char *path, enum vhd_target to,
 
 	if (!rc)
 		rc = vhd_convert_io(img, out, path, to, opts, result, err);
-	return out ? reclaim_publish(out, rc, err) : rc;
+	return out ? io_file_finish(out, rc, err) : rc;
 }

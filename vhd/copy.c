@@ -78,39 +78,10 @@ static void place_metadata(struct copy *c)
 	c->blocks_start = c->end;
 }
 
-/* The slot of the next block; -EFBIG where 32 bits do not name it. */
-static int place_block(struct copy *c, uint32_t *entry)
-{
-	const struct map *map = &c->r.img->map;
-	uint64_t slot = map_place_slot(map, c->end);
-
-	if (slot / FMT_SECTOR >= FMT_UNUSED)
-		return -EFBIG;
-	*entry = (uint32_t)(slot / FMT_SECTOR);
-	c->end = slot + map_slot_size(map);
-	return 0;
-}
-
 static int write_out(struct copy *c, const void *buf, size_t len, uint64_t off)
 {
 	c->r.result->bytes_written += len;
 	return io_pwrite(c->out, buf, len, off);
-}
-
-/* in..in+len of the block at hand: what is not owned, or known to be free, is zeros. */
-static int read_used(struct copy *c, const struct classify_block *b, uint32_t in, size_t len)
-{
-	uint8_t *buf = c->r.scan.buf;
-	uint32_t run = in, run_len, end = in + (uint32_t)len;
-	int rc = 0;
-
-	memset(buf, 0, len);
-	while (!rc && classify_run(c->r.scan.used, end, &run, &run_len)) {
-		rc = image_read_file(c->r.img, buf + (run - in), run_len, b->data_off + run);
-		c->r.result->bytes_read += run_len;
-		run += run_len;
-	}
-	return rc;
 }
 
 /* In a differencing image what is owned stays so: it hides what the parent has. */
@@ -142,7 +113,7 @@ static int copy_block(struct copy *c, uint32_t blk, const struct classify_block 
 	const struct map *map = &c->r.img->map;
 	uint64_t data;
 	uint32_t entry;
-	int rc = place_block(c, &entry);
+	int rc = map_place_next(&c->r.img->map, &c->end, &entry);
 
 	if (rc || c->is_dry)
 		return rc ? fail_write(c, rc, err) : 0;
@@ -152,7 +123,7 @@ static int copy_block(struct copy *c, uint32_t blk, const struct classify_block 
 		size_t own = b->len > in ? (size_t)(b->len - in) : 0;
 
 		own = own < len ? own : len;
-		rc = read_used(c, b, in, own);
+		rc = reclaim_read_runs(&c->r, c->r.scan.used, b->data_off, in, own);
 		if (rc)
 			return fail_read(c, rc, blk, err);
 		memset(c->r.scan.buf + own, 0, len - own);
@@ -205,7 +176,7 @@ static int write_table(struct copy *c)
 
 			if (map->entry[blk] == FMT_UNUSED || c->r.drop[blk])
 				continue;
-			rc = place_block(c, &entry);
+			rc = map_place_next(&c->r.img->map, &c->end, &entry);
 			if (!rc)
 				fmt_entry_put(buf + at, entry);
 		}
@@ -323,5 +294,5 @@ int vhd_copy(vhd_image *img, const char *path, const struct vhd_reclaim_opts *op
 
 	if (!rc)
 		rc = vhd_copy_io(img, out, path, opts, result, err);
-	return out ? reclaim_publish(out, rc, err) : rc;
+	return out ? io_file_finish(out, rc, err) : rc;
 }

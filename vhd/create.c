@@ -372,8 +372,5 @@ int vhd_create(const char *path, const struct vhd_create_opts *opts, struct vhd_
 	if (rc)
 		return rc;
 	rc = vhd_create_io(io, path, opts, err);
-	if (!rc)
-		rc = io_file_publish(io, err);
-	io->ops->close(io);
-	return rc;
+	return io_file_finish(io, rc, err);
 }

@@ -105,6 +105,9 @@ int io_file_create(struct vhd_io **io, const char *path, struct vhd_err *err);
  * that cannot do that at once, an empty file bears the name for an instant.
  * 0 or -errno (-EEXIST when path has appeared meanwhile). Blocks. */
 int io_file_publish(struct vhd_io *io, struct vhd_err *err);
+/* Publishes io if rc, which is what filling it came to, is 0, and closes it in any case. rc, or
+ * what publishing came to. Blocks. */
+int io_file_finish(struct vhd_io *io, int rc, struct vhd_err *err);
 
 /* Makes a file in folder that never has a name that lasts: it goes when it is closed, however the
  * process ends. Nobody but its owner may read it. */

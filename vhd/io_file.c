@@ -529,6 +529,14 @@ int io_file_publish(struct vhd_io *io, struct vhd_err *err)
 				  file->path) : 0;
 }
 
+int io_file_finish(struct vhd_io *io, int rc, struct vhd_err *err)
+{
+	if (!rc)
+		rc = io_file_publish(io, err);
+	io->ops->close(io);
+	return rc;
+}
+
 static bool is_same_file(int dir_fd, const char *name, int fd)
 {
 	struct stat named, open;

@@ -71,6 +71,17 @@ uint64_t map_place_footer(uint64_t end)
 	return round_up(end + FMT_SECTOR, HOST_PAGE) - FMT_SECTOR;
 }
 
+int map_place_next(const struct map *map, uint64_t *end, uint32_t *entry)
+{
+	uint64_t slot = map_place_slot(map, *end);
+
+	if (slot / FMT_SECTOR >= FMT_UNUSED)
+		return -EFBIG;
+	*entry = (uint32_t)(slot / FMT_SECTOR);
+	*end = slot + map_slot_size(map);
+	return 0;
+}
+
 uint64_t map_end(const struct map *map, uint64_t floor)
 {
 	for (uint32_t blk = 0; blk < map->blocks; blk++) {

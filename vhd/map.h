@@ -94,6 +94,8 @@ void map_destroy(struct map *map);
 /* Where a slot and the footer behind it go when the file ends its use at end: data on 4 KiB. */
 uint64_t map_place_slot(const struct map *map, uint64_t end);
 uint64_t map_place_footer(uint64_t end);
+/* The same slot as an entry; *end goes behind it. 0, or -EFBIG where 32 bits do not name it. */
+int map_place_next(const struct map *map, uint64_t *end, uint32_t *entry);
 
 /* The end of the highest slot that memory maps, or floor if that is higher. O(blocks). */
 uint64_t map_end(const struct map *map, uint64_t floor);

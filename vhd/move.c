@@ -40,22 +40,6 @@ int move_commit(struct move *m, struct vhd_err *err)
 	return commit_run(m->r->img, err);
 }
 
-/* len bytes of the block at `in`, zeros where it owns nothing. */
-static int read_owned(struct move *m, uint64_t data_off, uint32_t in, size_t len)
-{
-	uint8_t *buf = m->r->scan.buf;
-	uint32_t run = in, run_len, end = in + (uint32_t)len;
-	int rc = 0;
-
-	memset(buf, 0, len);
-	while (!rc && classify_run(m->bitmap, end, &run, &run_len)) {
-		rc = image_read_file(m->r->img, buf + (run - in), run_len, data_off + run);
-		m->r->result->bytes_read += run_len;
-		run += run_len;
-	}
-	return rc;
-}
-
 /* What is zeros is left to the hole; else all of it is written. */
 static int write_copy(struct move *m, size_t len, uint64_t file_off, bool is_hole)
 {
@@ -90,7 +74,7 @@ static int copy_data(struct move *m, uint32_t blk, uint32_t target)
 		len = len < CLASSIFY_BUF ? len : CLASSIFY_BUF;
 		own = has > in ? has - in : 0;	/* what lies past the disk's end is zeros */
 		own = own < len ? own : len;
-		rc = read_owned(m, from, in, own);
+		rc = reclaim_read_runs(m->r, m->bitmap, from, in, own);
 		memset(m->r->scan.buf + own, 0, len - own);
 		if (!rc)
 			rc = write_copy(m, len, to + in, is_hole);

@@ -215,6 +215,22 @@ int reclaim_begin_reading(struct reclaim *r, struct vhd_image *img,
 	return reclaim_begin(r, img, own, result, err);
 }
 
+int reclaim_read_runs(struct reclaim *r, const uint8_t *bits, uint64_t data_off, uint32_t in,
+		      size_t len)
+{
+	uint8_t *buf = r->scan.buf;
+	uint32_t run = in, run_len, end = in + (uint32_t)len;
+	int rc = 0;
+
+	memset(buf, 0, len);
+	while (!rc && classify_run(bits, end, &run, &run_len)) {
+		rc = image_read_file(r->img, buf + (run - in), run_len, data_off + run);
+		r->result->bytes_read += run_len;
+		run += run_len;
+	}
+	return rc;
+}
+
 int reclaim_put_pages(struct reclaim *r, struct vhd_io *out, size_t len, uint64_t file_off)
 {
 	const uint8_t *buf = r->scan.buf;
@@ -230,13 +246,5 @@ int reclaim_put_pages(struct reclaim *r, struct vhd_io *out, size_t len, uint64_
 		rc = io_pwrite(out, buf + at, n, file_off + at);
 		r->result->bytes_written += n;
 	}
-	return rc;
-}
-
-int reclaim_publish(struct vhd_io *out, int rc, struct vhd_err *err)
-{
-	if (!rc)
-		rc = io_file_publish(out, err);
-	out->ops->close(out);
 	return rc;
 }

@@ -53,11 +53,13 @@ size_t reclaim_page_run(const uint8_t *buf, size_t len, uint64_t file_off, bool 
 int reclaim_begin_reading(struct reclaim *r, struct vhd_image *img,
 			  const struct vhd_reclaim_opts *opts, struct vhd_reclaim_opts *own,
 			  struct vhd_reclaim_result *result, struct vhd_err *err);
+/* Reads len bytes of a block, whose data is at data_off in the file, from its byte `in` on into the
+ * scan's buffer: sectors whose bit is set; the others are zeros. 0 or -errno. */
+int reclaim_read_runs(struct reclaim *r, const uint8_t *bits, uint64_t data_off, uint32_t in,
+		      size_t len);
 /* len bytes of the scan's buffer to out at file_off, which is a hole; zeros stay one, unless no
  * holes are wanted. 0 or -errno. */
 int reclaim_put_pages(struct reclaim *r, struct vhd_io *out, size_t len, uint64_t file_off);
-/* Gives out its name if rc is 0, and closes it, which otherwise leaves nothing. 0 or -errno. */
-int reclaim_publish(struct vhd_io *out, int rc, struct vhd_err *err);
 /* rc, or what a stop makes of success. */
 int reclaim_result(struct reclaim *r, int rc, struct vhd_err *err);
 
