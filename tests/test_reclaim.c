@@ -691,6 +691,21 @@ static bool is_sound(struct trial *t)
 	return (!result.errors && !result.leaks) || fail(t, "the copy is not sound", NULL);
 }
 
+/* After a verb that makes a file: the image is as it was, and the trial goes on with the file. */
+static bool go_on_with_copied(struct trial *t, struct mem_file *was, bool is_ok)
+{
+	t->only_reads = false;
+	if (is_ok && !is_same_file(was, t->file))
+		is_ok = fail(t, "the image was written", NULL);
+	mem_free(was);
+	if (!is_ok)
+		return false;
+	mem_free(t->file);
+	t->file = t->copied;
+	t->copied = NULL;
+	return true;
+}
+
 /* The copy is what compacting would have left, and the image is as it was. */
 static bool try_copy(struct trial *t)
 {
@@ -712,15 +727,8 @@ static bool try_copy(struct trial *t)
 		is_ok = fail(t, "it is not to be stopped", NULL);
 	t->steps_left = 0;
 	is_ok = is_ok && !run_verb(t, copy, &opts, &real) && !t->why[0];
-	t->only_reads = false;
-	if (is_ok && !is_same_file(was, t->file))
-		is_ok = fail(t, "the image was written", NULL);
-	mem_free(was);
-	if (!is_ok)
+	if (!go_on_with_copied(t, was, is_ok))
 		return false;
-	mem_free(t->file);
-	t->file = t->copied;
-	t->copied = NULL;
 	if (!check_same(t, &dry, &real) || !check_contents(t, true) || !is_sound(t))
 		return false;
 	if (mem_size(t->file) != real.file_size_after || !is_all_aligned(t))
@@ -842,15 +850,8 @@ static bool try_convert(struct trial *t)
 	t->only_reads = true;
 	is_ok = read_all(t, t->before, &result) && run_dry(t, convert, &opts, &dry) &&
 		!run_verb(t, convert, &opts, &real) && !t->why[0];
-	t->only_reads = false;
-	if (is_ok && !is_same_file(was, t->file))
-		is_ok = fail(t, "the image was written", NULL);
-	mem_free(was);
-	if (!is_ok)
+	if (!go_on_with_copied(t, was, is_ok))
 		return false;
-	mem_free(t->file);
-	t->file = t->copied;
-	t->copied = NULL;
 	if (t->parent)
 		mem_free(t->parent);
 	t->parent = NULL;

@@ -142,6 +142,29 @@ expect_equal() {
 	test "$1" = "$2" || fail "'$1' instead of '$2'${3:+: $3}"
 }
 
+# expect_stopped SIGNAL RESET COMMAND...: sent SIGNAL (INT or TERM) at some moment, the command says by
+# its status that it was stopped. RESET is a command line that is run before each try, since a try can
+# be too late, or too early: before the command catches signals.
+expect_stopped() {
+	local signal=$1 reset=$2 status=0 tries want=143
+	shift 2
+	test "$signal" = TERM || want=130
+	for ((tries = 0; tries < 200 && status == 0; tries++)); do
+		eval "$reset"
+		status=0
+		# Not in a shell's background, where SIGINT would be ignored.
+		"${PYTHON:-python3}" - "$signal" "0.0$((tries % 10))" "$@" >"$TMP/out" 2>"$TMP/err" <<-'END' || status=$?
+			import signal, subprocess, sys, time
+			job = subprocess.Popen(sys.argv[3:])
+			time.sleep(float(sys.argv[2]))
+			job.send_signal(getattr(signal, "SIG" + sys.argv[1]))
+			status = job.wait()
+			sys.exit(status if status >= 0 else 0)	# it came before the job caught signals
+		END
+	done
+	expect_equal "$status" "$want" "never stopped by SIG$signal: $(cat "$TMP/err")"
+}
+
 # refuses COMMAND...: it must fail.
 refuses() {
 	if "$@" >/dev/null 2>&1; then
