@@ -11,7 +11,7 @@
 requires_root
 requires_loop
 requires_fuse
-requires zerofree mkfs.ext4 qemu-img e2fsck python3
+requires zerofree mkfs.ext4 qemu-img e2fsck python3 bc
 rounds=${1:-3} gib=${2:-2}
 
 mkdir "$TMP/mnt"

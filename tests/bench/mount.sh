@@ -13,7 +13,7 @@
 requires_root
 requires_fuse
 requires_loop
-requires qemu-storage-daemon python3 mkfs.ext4 fstrim tar
+requires qemu-storage-daemon python3 mkfs.ext4 fstrim tar bc
 rounds=${1:-3}
 shift || true
 parts=${*:-io sparse tree tree-direct huge memory}

@@ -9,7 +9,7 @@
 
 requires_root
 requires_loop
-requires zerofree mkfs.ext4 qemu-img e2fsck python3
+requires zerofree mkfs.ext4 qemu-img e2fsck python3 bc
 rounds=${1:-3}
 test -x "$FREEMAP" || skip "it was not built: make tests/guest/freemap"
 
