@@ -186,16 +186,19 @@ static void print_closing(const struct reclaim *job, const struct sizes *before,
 	units_format(to, to_text, sizeof(to_text));
 	units_format(from > to ? from - to : 0, gain_text, sizeof(gain_text));
 	say_clean(stdout, job->image);
-	if (job->verb->is_whole)
-		printf(": %s %s: %s", is_dry ? "would make" : "made", job->out, to_text);
-	else if (from <= to && !blocks)
+	if (job->verb->is_whole) {
+		printf(": %s ", is_dry ? "would make" : "made");
+		say_clean(stdout, job->out);
+		printf(": %s", to_text);
+	} else if (from <= to && !blocks) {
 		printf(": %s, nothing %sfreed: %s", from_text, is_dry ? "would be " : "",
 		       job->verb->nothing ? job->verb->nothing :
 		       job->guest ? "no block is free or zero as a whole" :
 				    "no block reads as zeros");
-	else
+	} else {
 		printf(": %s -> %s, %s %sfreed (%" PRIu32 " blocks)", from_text, to_text, gain_text,
 		       is_dry ? "would be " : "", blocks);
+	}
 	printf(", %" PRIu64 ":%02" PRIu64 "%s\n", seconds / 60, seconds % 60,
 	       result->is_partial ? ", stopped early" : "");
 }
