@@ -81,6 +81,14 @@ cp disk.raw other.raw
 printf x | dd of=other.raw bs=1 seek=$((20 * M + 77)) conv=notrunc status=none
 expect_status 1 "$VHDIMG" compare dynamic.vhd other.raw
 expect_equal "$(cat "$TMP/out")" "dynamic.vhd and other.raw differ, first at byte $((20 * M + 77))"
+last=$(($(stat -c %s disk.raw) - 1))
+for at in $last $((5 * M - 1)) 0; do
+	cp disk.raw last.raw
+	printf '\001' | dd of=last.raw bs=1 seek=$at conv=notrunc status=none
+	cmp -s last.raw disk.raw && continue	# noise had it
+	expect_status 1 "$VHDIMG" compare last.raw dynamic.vhd
+	grep -q "first at byte $at\$" "$TMP/out" || fail "$at: $(cat "$TMP/out")"
+done
 expect_status 1 "$VHDIMG" compare --output=json dynamic.vhd other.raw
 expect_equal "$(jq -c '[.same, .offset]' "$TMP/out")" "[false,$((20 * M + 77))]"
 expect_status 0 "$VHDIMG" compare --output=json dynamic.vhd disk.raw

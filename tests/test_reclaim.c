@@ -646,6 +646,7 @@ static struct vhd_io *open_copy(const struct vhd_reclaim_opts *opts)
 	if (t->copied)
 		mem_free(t->copied);
 	t->copied = mem_new();
+	mem_set_punch(t->copied, below(t, 2));	/* without, holes cannot be filled afterwards */
 	return mem_open(t->copied);
 }
 

@@ -92,8 +92,8 @@ static int has_data(struct convert *c, uint64_t off, uint64_t len, bool *has, st
 	return rc < 0 ? rc : 0;
 }
 
-/* All ones, and zeros up to where its first data is. */
-static int begin_block(struct convert *c, uint32_t in, uint32_t *entry)
+/* A slot and its bitmap of ones. */
+static int begin_block(struct convert *c, uint32_t *entry)
 {
 	static const uint8_t ones[FMT_SECTOR] = { [0 ... FMT_SECTOR - 1] = 0xff };
 	int rc = map_place_next(&c->shape, &c->end, entry);
@@ -102,8 +102,7 @@ static int begin_block(struct convert *c, uint32_t in, uint32_t *entry)
 		return rc;
 	for (uint32_t at = 0; !rc && at < c->shape.bitmap_size; at += FMT_SECTOR)
 		rc = io_pwrite(c->out, ones, sizeof(ones), map_entry_off(*entry) + at);
-	return rc || !c->opts.no_holes ? rc :
-	       io_write_zeros(c->out, in, map_data_off(&c->shape, *entry));
+	return rc;
 }
 
 /* len bytes of the chain, at `in` of blk, are in the buffer. */
@@ -117,7 +116,7 @@ static int put(struct convert *c, uint32_t blk, uint32_t in, size_t len, uint32_
 	if (*entry == FMT_UNUSED && io_is_zero(c->r.scan.buf, len))
 		return 0;
 	if (*entry == FMT_UNUSED)
-		rc = begin_block(c, in, entry);
+		rc = begin_block(c, entry);
 	if (!rc && !c->is_dry)
 		rc = reclaim_put_pages(&c->r, c->out, len, map_data_off(&c->shape, *entry) + in);
 	return rc;
@@ -221,7 +220,6 @@ static int set_length(struct convert *c)
 
 static int finish(struct convert *c)
 {
-	const struct vhd_io_ops *ops = c->out->ops;
 	int rc;
 
 	if (c->to == VHD_TO_DYNAMIC)
@@ -230,10 +228,9 @@ static int finish(struct convert *c)
 		rc = c->to == VHD_TO_RAW ? set_length(c) : 0;
 	if (!rc && c->to == VHD_TO_DYNAMIC)
 		rc = move_footer(c);
-	if (!rc && c->opts.no_holes && ops->allocate)
-		rc = ops->allocate(c->out, c->r.result->file_size_after, 0);
-	if (rc == -EOPNOTSUPP)	/* but for padding, all was written */
-		rc = 0;
+	if (!rc && c->opts.no_holes)
+		rc = io_fill_holes(c->out, c->r.result->file_size_after, 0, c->r.scan.buf,
+				   CLASSIFY_BUF);
 	return rc ? rc : io_barrier(c->out);
 }
 

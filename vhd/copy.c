@@ -239,14 +239,6 @@ static int write_metadata(struct copy *c)
 	return rc ? rc : write_out(c, footer, sizeof(footer), 0);
 }
 
-static int fill_holes(struct copy *c)
-{
-	const struct vhd_io_ops *ops = c->out->ops;
-	int rc = ops->allocate ? ops->allocate(c->out, c->r.result->file_size_after, 0) : 0;
-
-	return rc == -EOPNOTSUPP ? 0 : rc;	/* but for padding, all was written */
-}
-
 static int copy_all(struct copy *c, struct vhd_err *err)
 {
 	int rc;
@@ -259,7 +251,8 @@ static int copy_all(struct copy *c, struct vhd_err *err)
 	if (!c->is_dry)
 		rc = write_metadata(c);
 	if (!rc && !c->is_dry && c->opts.no_holes)
-		rc = fill_holes(c);
+		rc = io_fill_holes(c->out, c->r.result->file_size_after, 0, c->r.scan.buf,
+				   CLASSIFY_BUF);
 	if (!rc && !c->is_dry)
 		rc = io_barrier(c->out);
 	if (!rc)

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define HOST_PAGE 4096u
+
 /* Not const, so that it costs no room in the program file; nobody writes to it. */
 static uint8_t zeros[128 * 1024];
 
@@ -78,4 +80,37 @@ int io_barrier(struct vhd_io *io)
 int io_stat(struct vhd_io *io, struct vhd_io_stat *st)
 {
 	return io->ops->stat(io, st);
+}
+
+/* Zeros over zeros: whatever is cut off on the way, the contents stay. */
+static int write_over_zeros(struct vhd_io *io, const uint8_t *buf, size_t len, uint64_t off)
+{
+	for (size_t at = 0, n; at < len; at += n) {
+		int rc = 0;
+
+		n = len - at < HOST_PAGE ? len - at : HOST_PAGE;
+		if (io_is_zero(buf + at, n))
+			rc = io_write_zeros(io, n, off + at);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int io_fill_holes(struct vhd_io *io, uint64_t len, uint64_t off, void *buf, size_t len_buf)
+{
+	int rc = io->ops->allocate ? io->ops->allocate(io, len, off) : -EOPNOTSUPP;
+
+	if (rc != -EOPNOTSUPP)
+		return rc;
+	for (rc = 0; !rc && len;) {
+		size_t n = len < len_buf ? (size_t)len : len_buf;
+
+		rc = io_pread(io, buf, n, off);
+		if (!rc)
+			rc = write_over_zeros(io, buf, n, off);
+		off += n;
+		len -= n;
+	}
+	return rc;
 }

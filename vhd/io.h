@@ -81,6 +81,9 @@ int io_pread(struct vhd_io *io, void *buf, size_t len, uint64_t off);
 int io_pwrite(struct vhd_io *io, const void *buf, size_t len, uint64_t off);
 /* Writes len zero bytes at off from a static page of zeros; allocates nothing. */
 int io_write_zeros(struct vhd_io *io, uint64_t len, uint64_t off);
+/* Gives len bytes at off, which are within the file, room on the host: no hole is left there, and
+ * contents stay. buf, of len_buf bytes, is for hosts that can only be written to. */
+int io_fill_holes(struct vhd_io *io, uint64_t len, uint64_t off, void *buf, size_t len_buf);
 /* Whether all of buf is zeros, at the speed of memory. */
 bool io_is_zero(const void *buf, size_t len);
 int io_barrier(struct vhd_io *io);

@@ -236,11 +236,10 @@ int reclaim_put_pages(struct reclaim *r, struct vhd_io *out, size_t len, uint64_
 	const uint8_t *buf = r->scan.buf;
 	int rc = 0;
 
-	for (size_t at = 0, n = len; !rc && at < len; at += n) {
+	for (size_t at = 0, n; !rc && at < len; at += n) {
 		bool is_zero = false;
 
-		if (!r->opts->no_holes)
-			n = reclaim_page_run(buf + at, len - at, file_off + at, &is_zero);
+		n = reclaim_page_run(buf + at, len - at, file_off + at, &is_zero);
 		if (is_zero)
 			continue;
 		rc = io_pwrite(out, buf + at, n, file_off + at);

@@ -57,8 +57,8 @@ int reclaim_begin_reading(struct reclaim *r, struct vhd_image *img,
  * scan's buffer: sectors whose bit is set; the others are zeros. 0 or -errno. */
 int reclaim_read_runs(struct reclaim *r, const uint8_t *bits, uint64_t data_off, uint32_t in,
 		      size_t len);
-/* len bytes of the scan's buffer to out at file_off, which is a hole; zeros stay one, unless no
- * holes are wanted. 0 or -errno. */
+/* len bytes of the scan's buffer to out at file_off, which is a hole; zeros stay one. 0 or
+ * -errno. */
 int reclaim_put_pages(struct reclaim *r, struct vhd_io *out, size_t len, uint64_t file_off);
 /* rc, or what a stop makes of success. */
 int reclaim_result(struct reclaim *r, int rc, struct vhd_err *err);

@@ -52,37 +52,11 @@ int store_punch(struct vhd_image *img, uint64_t len, uint64_t off)
 	return rc;
 }
 
-/* Zeros over zeros: whatever is cut off on the way, the contents stay. */
-static int write_over_zeros(struct vhd_image *img, const uint8_t *buf, size_t len, uint64_t off)
-{
-	for (size_t at = 0, n; at < len; at += n) {
-		int rc = 0;
-
-		n = len - at < PUNCH_UNIT ? len - at : PUNCH_UNIT;
-		if (io_is_zero(buf + at, n))
-			rc = store_write_zeros(img, n, off + at);
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
 int store_fill_holes(struct vhd_image *img, uint64_t len, uint64_t off, void *buf, size_t len_buf)
 {
-	const struct vhd_io_ops *ops = img->io->ops;
-	int rc = ops->allocate ? ops->allocate(img->io, len, off) : -EOPNOTSUPP;
+	int rc = io_fill_holes(img->io, len, off, buf, len_buf);
 
-	if (rc != -EOPNOTSUPP)
-		return rc;
-	for (rc = 0; !rc && len;) {
-		size_t n = len < len_buf ? (size_t)len : len_buf;
-
-		rc = io_pread(img->io, buf, n, off);
-		if (!rc)
-			rc = write_over_zeros(img, buf, n, off);
-		off += n;
-		len -= n;
-	}
+	atomic_store(&img->is_unsynced, true);
 	return rc;
 }
 
