@@ -176,7 +176,7 @@ expect_contents
 say "auto_unmount: a killed driver's mount goes, each time"
 mount_vhd "$TMP/a.vhd" "$TMP/mnt" auto_unmount
 umount_vhd "$TMP/mnt"
-for i in {1..20}; do
+for i in {1..60}; do
 	mount_vhd "$TMP/a.vhd" "$TMP/mnt" auto_unmount
 	kill -9 "$DAEMON"
 	wait_for 10 is_unmounted "$TMP/mnt" || fail "the dead mount stays (round $i)"
