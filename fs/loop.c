@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "fs/loop.h"
@@ -14,6 +15,8 @@
 /* Interrupts the read(2) of a thread that has to end. */
 #define KICK_SIGNAL SIGUSR2
 #define KICK_NSEC (20 * 1000 * 1000)
+
+#define HUGE_PAGE (2u << 20)
 
 static _Thread_local void *own_buffer;
 
@@ -38,7 +41,7 @@ static void note(struct loop *loop, bool is_end)
  */
 static void warm_heap(void)
 {
-	const size_t len = 2 * OPS_MAX_IO;
+	const size_t len = OPS_MAX_IO + (256 << 10);
 	char *room = malloc(len);
 
 	if (room) {
@@ -62,7 +65,7 @@ static void *work(void *arg)
 	bool is_first = true;
 	int ret;
 
-	own_buffer = loop->buffer[atomic_fetch_add(&loop->started, 1)];
+	own_buffer = loop->buffers + (size_t)atomic_fetch_add(&loop->started, 1) * OPS_MAX_IO;
 	warm_heap();
 	while (!fuse_session_exited(session)) {
 		ret = fuse_session_receive_buf(session, &buf);
@@ -85,26 +88,16 @@ static void ignore_kick(int signal)
 	(void)signal;
 }
 
-static void free_buffers(struct loop *loop)
-{
-	unsigned i;
-
-	for (i = 0; i < LOOP_MAX_THREADS; i++)
-		free(loop->buffer[i]);
-}
-
+/* In huge pages where there are some: touching each small one is a third of the time of a mount. */
 static int allocate_buffers(struct loop *loop, unsigned threads)
 {
-	unsigned i;
+	size_t len = ((size_t)threads * OPS_MAX_IO + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
 
-	for (i = 0; i < threads; i++) {
-		loop->buffer[i] = aligned_alloc(4096, OPS_MAX_IO);
-		if (!loop->buffer[i]) {
-			free_buffers(loop);
-			return -ENOMEM;
-		}
-		memset(loop->buffer[i], 0, OPS_MAX_IO);
-	}
+	loop->buffers = aligned_alloc(HUGE_PAGE, len);
+	if (!loop->buffers)
+		return -ENOMEM;
+	madvise(loop->buffers, len, MADV_HUGEPAGE);
+	memset(loop->buffers, 0, len);
 	return 0;
 }
 
@@ -128,7 +121,7 @@ int loop_start(struct loop *loop, struct fuse_session *session, unsigned threads
 	}
 	if (loop->threads)
 		return 0;	/* fewer are slower, not wrong */
-	free_buffers(loop);
+	free(loop->buffers);
 	return -ret;
 }
 
@@ -183,7 +176,7 @@ void loop_join(struct loop *loop)
 	pthread_mutex_unlock(&loop->lock);
 	for (i = 0; i < loop->threads; i++)
 		pthread_join(loop->thread[i], NULL);
-	free_buffers(loop);
+	free(loop->buffers);
 	pthread_cond_destroy(&loop->changed);
 	pthread_mutex_destroy(&loop->lock);
 }

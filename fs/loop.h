@@ -21,7 +21,7 @@ struct loop {
 	struct fuse_session *session;
 	unsigned threads;		/* started */
 	pthread_t thread[LOOP_MAX_THREADS];
-	void *buffer[LOOP_MAX_THREADS];
+	char *buffers;			/* OPS_MAX_IO for each */
 	atomic_uint started;		/* numbers handed to the threads */
 
 	pthread_mutex_t lock;

@@ -327,11 +327,6 @@ uint32_t fmt_bitmap_size(uint32_t block_size)
 	return (bytes + FMT_SECTOR - 1) / FMT_SECTOR * FMT_SECTOR;
 }
 
-uint32_t fmt_entry_get(const uint8_t raw[4])
-{
-	return get32(raw);
-}
-
 void fmt_entry_put(uint8_t raw[4], uint32_t entry)
 {
 	put32(raw, entry);

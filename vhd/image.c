@@ -83,6 +83,17 @@ void image_free(struct vhd_image *img)
 	free(img);
 }
 
+static void take_entries(struct map *map, uint32_t blk, uint32_t n, const uint8_t *raw)
+{
+	uint32_t *to = map->entry + blk, used = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		to[i] = fmt_entry_get(raw + i * 4);
+		used += to[i] != FMT_UNUSED;
+	}
+	map->allocated += used;
+}
+
 static int read_table(struct vhd_image *img)
 {
 	struct map *map = &img->map;
@@ -94,10 +105,8 @@ static int read_table(struct vhd_image *img)
 		uint32_t n = map->blocks - blk < per_chunk ? map->blocks - blk : per_chunk;
 
 		rc = io_pread(img->io, raw, n * 4, img->header.table_offset + (uint64_t)blk * 4);
-		for (uint32_t i = 0; !rc && i < n; i++) {
-			map->entry[blk + i] = fmt_entry_get(raw + i * 4);
-			map->allocated += map->entry[blk + i] != FMT_UNUSED;
-		}
+		if (!rc)
+			take_entries(map, blk, n, raw);
 	}
 	free(raw);
 	return rc;

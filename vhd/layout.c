@@ -185,13 +185,17 @@ static void walk_block(struct walk *walk, const struct layout_block *p, bool is_
 struct layout_block *layout_blocks(const struct map *map, const uint8_t *leave_out, size_t *len)
 {
 	struct layout_block *placed = malloc((map->allocated + 1) * sizeof(*placed));
+	uint32_t left = map->allocated;
 	bool is_sorted = true;
 
 	*len = 0;
 	if (!placed)
 		return NULL;
-	for (uint32_t blk = 0; blk < map->blocks; blk++) {
-		if (map->entry[blk] == FMT_UNUSED || (leave_out && leave_out[blk]))
+	for (uint32_t blk = 0; left; blk++) {
+		if (map->entry[blk] == FMT_UNUSED)
+			continue;
+		left--;
+		if (leave_out && leave_out[blk])
 			continue;
 		placed[*len] = (struct layout_block){ map->entry[blk], blk };
 		if (*len && placed[*len].entry <= placed[*len - 1].entry)

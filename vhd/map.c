@@ -84,10 +84,15 @@ int map_place_next(const struct map *map, uint64_t *end, uint32_t *entry)
 
 uint64_t map_end(const struct map *map, uint64_t floor)
 {
-	for (uint32_t blk = 0; blk < map->blocks; blk++) {
+	uint32_t left = map->allocated;
+
+	for (uint32_t blk = 0; left; blk++) {
 		uint32_t entry = map->entry[blk];
 
-		if (entry != FMT_UNUSED && map_entry_off(entry) + map_slot_size(map) > floor)
+		if (entry == FMT_UNUSED)
+			continue;
+		left--;
+		if (map_entry_off(entry) + map_slot_size(map) > floor)
 			floor = map_entry_off(entry) + map_slot_size(map);
 	}
 	return floor;
