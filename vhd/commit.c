@@ -25,7 +25,8 @@
  *     flush too, waits for the next commit.
  *  5. The file is lengthened only by the write of its new footer at the new end. Nothing is written
  *     at or past the old footer before a barrier has followed the new one. The next chunk's footer
- *     rides on an ordinary commit's first barrier; close trims.
+ *     rides on an ordinary commit's first barrier, or a write that finds no room waits for one;
+ *     close trims.
  *  6. Shrinking, with all else shut out: nothing under or beyond the new footer is named, listed,
  *     pending, quarantined or free; footer, barrier, truncate, barrier.
  *  7. T and L are never both in flight, and are equal before the file's size changes.
@@ -300,26 +301,20 @@ static int publish(struct vhd_image *img, struct work *work, struct vhd_err *err
 }
 
 /* commit_lock is held. */
-static int commit_locked(struct vhd_image *img, bool needs_room, struct vhd_err *err)
+static int commit_locked(struct vhd_image *img, struct vhd_err *err)
 {
 	struct work work = { 0 };
 	bool can_grow;
-	int rc = atomic_load(&img->poison);
+	int rc = store_check_poison(img, err);
 
 	if (rc)
-		return vhd_err_errno(err, rc, "%s: an earlier flush failed, and what it wrote is "
-				     "in doubt: unmount and open the image again", img->name);
+		return rc;
 	rc = list(img, &work, &can_grow);
 	if (rc)
 		return vhd_err_errno(err, rc, "%s", img->name);
-	if (needs_room ? !work.releases : can_grow) {
-		/* Room that was only thought of in advance may be had later. */
-		rc = begin_growth(img, &work, needs_room ? err : NULL);
-		if (!needs_room)
-			rc = 0;
-	}
-	if (!rc)
-		rc = publish(img, &work, err);
+	if (can_grow)
+		begin_growth(img, &work, NULL);	/* in advance: it may be had later, too */
+	rc = publish(img, &work, err);
 	if (rc) {
 		unlist(img, &work);
 		return rc;
@@ -337,22 +332,38 @@ int commit_run(struct vhd_image *img, struct vhd_err *err)
 	pthread_mutex_lock(&img->commit_lock);
 	/* rule 4: only a commit that listed after this call speaks for it */
 	if (img->commit.done < wanted)
-		rc = commit_locked(img, false, err);
+		rc = commit_locked(img, err);
 	pthread_mutex_unlock(&img->commit_lock);
+	return rc;
+}
+
+/* Rule 5 without a commit, which would cost a second barrier. commit_lock is held. */
+static int grow(struct vhd_image *img, struct vhd_err *err)
+{
+	struct work work = { 0 };
+	int rc = store_check_poison(img, err);
+
+	if (!rc)
+		rc = begin_growth(img, &work, err);
+	if (!rc)
+		rc = store_barrier(img, err);
+	if (!rc)
+		end_growth(img, &work);
 	return rc;
 }
 
 int commit_make_room(struct vhd_image *img, struct vhd_err *err)
 {
-	bool has_room;
+	bool has_room, has_quarantine;
 	int rc = 0;
 
 	pthread_mutex_lock(&img->commit_lock);
 	pthread_rwlock_rdlock(&img->map_lock);
-	has_room = img->map.free_len && !img->map.quarantine_len;
+	has_quarantine = img->map.quarantine_len;
+	has_room = img->map.free_len && !has_quarantine;
 	pthread_rwlock_unlock(&img->map_lock);
 	if (!has_room)
-		rc = commit_locked(img, true, err);
+		rc = has_quarantine ? commit_locked(img, err) : grow(img, err);
 	pthread_mutex_unlock(&img->commit_lock);
 	return rc;
 }
@@ -478,20 +489,12 @@ static void poison(struct vhd_image *img, int rc)
 	atomic_compare_exchange_strong(&img->poison, &none, rc);
 }
 
-static int check_poison(const struct vhd_image *img, struct vhd_err *err)
-{
-	int rc = atomic_load(&img->poison);
-
-	return rc ? vhd_err_errno(err, rc, "%s: an earlier flush failed: open the image again",
-				  img->name) : 0;
-}
-
 int commit_id(struct vhd_image *img, const uint8_t uuid[16], struct vhd_err *err)
 {
 	int rc;
 
 	pthread_mutex_lock(&img->commit_lock);
-	rc = check_poison(img, err);
+	rc = store_check_poison(img, err);
 	if (!rc) {
 		memcpy(img->footer.uuid, uuid, sizeof(img->footer.uuid));
 		fmt_footer_set_uuid(img->raw_footer, uuid);
@@ -529,7 +532,7 @@ int commit_header(struct vhd_image *img, const struct commit_header *meantime,
 	int rc;
 
 	pthread_mutex_lock(&img->commit_lock);
-	rc = check_poison(img, err);
+	rc = store_check_poison(img, err);
 	if (!rc)
 		rc = replace_header(img, meantime, final, end, err);
 	if (!rc) {

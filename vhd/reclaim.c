@@ -13,6 +13,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "vhd/store.h"
+
 #define BATCH (1ull << 30)	/* bytes of blocks between two commits */
 #define STEP (64ull << 20)	/* bytes between two looks at the clock */
 #define SPARSE_PERCENT 5
@@ -29,14 +31,9 @@ static uint64_t now(void)
 static int check_image(const struct vhd_image *img, const struct vhd_reclaim_opts *opts,
 		       struct vhd_err *err)
 {
-	int rc = atomic_load(&img->poison);
-
-	if (rc)
-		return vhd_err_errno(err, rc, "%s: an earlier flush failed: open the image again",
-				     img->name);
 	if (img->is_readonly && !opts->dry_run)
 		return vhd_err_set(err, -EROFS, "%s: opened read-only", img->name);
-	return 0;
+	return store_check_poison(img, err);
 }
 
 int reclaim_refuse_fixed(const struct vhd_image *img, struct vhd_err *err)

@@ -35,12 +35,9 @@ static int check_range(const struct vhd_image *img, uint64_t len, uint64_t off,
 
 static int check_writable(const struct vhd_image *img, struct vhd_err *err)
 {
-	int rc = atomic_load(&img->poison);
-
 	if (img->is_readonly)
 		return vhd_err_set(err, -EROFS, "%s: opened read-only", img->name);
-	return rc ? vhd_err_errno(err, rc, "%s: an earlier flush failed: unmount and open the "
-				  "image again", img->name) : 0;
+	return store_check_poison(img, err);
 }
 
 /* A write of the guest's: may it begin? If so, end_write follows. */

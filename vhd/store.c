@@ -28,6 +28,14 @@ int store_barrier(struct vhd_image *img, struct vhd_err *err)
 			     "and open the image again", img->name);
 }
 
+int store_check_poison(const struct vhd_image *img, struct vhd_err *err)
+{
+	int rc = atomic_load(&img->poison);
+
+	return rc ? vhd_err_errno(err, rc, "%s: an earlier flush failed, and what it wrote is in "
+				  "doubt: unmount and open the image again", img->name) : 0;
+}
+
 int store_write(struct vhd_image *img, const void *buf, size_t len, uint64_t off)
 {
 	int rc = io_pwrite(img->io, buf, len, off);

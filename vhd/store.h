@@ -7,6 +7,8 @@
 
 /* A barrier; its failure poisons the image (rule 10). Blocks. */
 int store_barrier(struct vhd_image *img, struct vhd_err *err);
+/* 0, or the error of the barrier that poisoned the image (rule 10). */
+int store_check_poison(const struct vhd_image *img, struct vhd_err *err);
 /* Writes len bytes at off of the file. 0 or -errno. */
 int store_write(struct vhd_image *img, const void *buf, size_t len, uint64_t off);
 /* Makes len bytes at off of the file a hole, or -EOPNOTSUPP where the host cannot, or -errno. */
