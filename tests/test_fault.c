@@ -426,11 +426,38 @@ static void test_full_host_has_room_after_a_discard(void)
 	full_host(true);
 }
 
+/* A host without holes has no room for a whole chunk, and for less it has. */
+static void test_growth_fits_the_room(void)
+{
+	struct gen_opts gen = { .size = 200 * BLOCK, .block_size = BLOCK, .footer_align = 4096 };
+	struct mem_file *file = gen_make(&gen);
+	struct vhd_err err = { 0 };
+	struct fault fault;
+	uint8_t buf[BLOCK];
+	vhd_image *img;
+
+	memset(buf, 'x', sizeof(buf));
+	fault_init(&fault);
+	fault.mask = FAULT_WRITE;
+	fault.error = ENOSPC;
+	fault.is_forever = true;
+	fault.off = 40 * (BLOCK + SECTOR);
+	fault.len = UINT64_MAX - fault.off;
+	CU_ASSERT_EQUAL_FATAL(vhd_open_io(&img, fault_open(mem_open(file), &fault), "small.vhd",
+					  NULL, &err), 0);
+	fault_arm(&fault);
+	CU_ASSERT(fill_host(img, 200, buf) > 10);
+	CU_ASSERT_EQUAL(vhd_close(img, &err), 0);
+	mem_free(file);
+	pthread_mutex_destroy(&fault.lock);
+}
+
 static const struct test tests[] = {
 	{ "every_call_failing_once", test_every_call_failing_once },
 	{ "every_call_failing_for_ever", test_every_call_failing_for_ever },
 	{ "bad_region_hurts_nothing_else", test_bad_region_hurts_nothing_else },
 	{ "full_host_has_room_after_a_discard", test_full_host_has_room_after_a_discard },
+	{ "growth_fits_the_room", test_growth_fits_the_room },
 	{ NULL, NULL },
 };
 

@@ -53,6 +53,8 @@
 
 #include "vhd/store.h"
 
+/* A small first chunk would cost the first blocks of an image a barrier each, nearly. */
+#define CHUNK_MIN_SLOTS 64ull
 #define CHUNK_MAX_BYTES (1ull << 30)	/* what one growth adds at most; it is a hole until used */
 #define ENTRIES_A_SECTOR (FMT_SECTOR / 4)
 #define HOST_PAGE 4096u
@@ -179,26 +181,37 @@ static int lengthen(struct vhd_image *img, uint64_t trailer, struct vhd_err *err
 	return vhd_err_errno(err, rc, "%s: the file cannot grow", img->name);
 }
 
-/* rule 5: the footer of the next chunk, whose slots are handed out after the next barrier. */
+/* How many slots the next chunk has: each chunk twice the one before. */
+static uint64_t choose_slots(const struct vhd_image *img, uint64_t stride, uint64_t room)
+{
+	uint64_t slots = CHUNK_MIN_SLOTS << (img->commit.growths < 16 ? img->commit.growths : 16);
+
+	if (slots * stride > CHUNK_MAX_BYTES)
+		slots = CHUNK_MAX_BYTES / stride ? CHUNK_MAX_BYTES / stride : 1;
+	return slots < room ? slots : room;
+}
+
+/*
+ * rule 5: the footer of the next chunk, whose slots are handed out after the next barrier. A host
+ * that knows no holes may have no room for all of it: then half of it, and half of that.
+ */
 static int begin_growth(struct vhd_image *img, struct work *work, struct vhd_err *err)
 {
 	const struct map *map = &img->map;
 	uint64_t first = map_place_slot(map, img->slots_end);
 	uint64_t stride = map_place_slot(map, first + map_slot_size(map)) - first;
 	uint64_t room = ((uint64_t)FMT_UNUSED * FMT_SECTOR - first) / stride;
-	uint64_t slots = 2ull << (img->commit.growths < 16 ? img->commit.growths : 16);
-	int rc;
+	int rc = -ENOSPC;
 
-	if (slots * stride > CHUNK_MAX_BYTES)
-		slots = CHUNK_MAX_BYTES / stride ? CHUNK_MAX_BYTES / stride : 1;
-	if (slots > room)
-		slots = room;
-	if (!slots)
+	if (!room)
 		return vhd_err_set(err, -EFBIG, "%s: the format's 2 TiB of file are used up",
 				   img->name);
-	work->new_end = first + (slots - 1) * stride + map_slot_size(map);
-	work->new_trailer = map_place_footer(work->new_end);
-	rc = lengthen(img, work->new_trailer, err);
+	for (uint64_t slots = choose_slots(img, stride, room);
+	     slots && (rc == -ENOSPC || rc == -EFBIG); slots /= 2) {
+		work->new_end = first + (slots - 1) * stride + map_slot_size(map);
+		work->new_trailer = map_place_footer(work->new_end);
+		rc = lengthen(img, work->new_trailer, err);
+	}
 	if (rc)
 		work->new_trailer = 0;
 	return rc;

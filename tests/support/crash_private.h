@@ -11,7 +11,7 @@
 #define UNUSED 0xffffffffu
 #define NEVER UINT64_MAX
 #define MAX_OPTIONS 48
-#define MAX_SIZES 64
+#define MAX_SIZES 256
 #define MAX_GUEST 32
 #define MAX_LOG 4096
 #define MAX_MEMO 512
