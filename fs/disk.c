@@ -135,6 +135,7 @@ int disk_open(struct disk *disk, const struct opts *opts, struct vhd_err *err)
 	disk->folder = open_folder(opts);
 	disk->is_readonly = opts->is_readonly;
 	disk->is_root = opts->mountpoint_is_file;
+	disk->has_writeback = opts->has_writeback && !disk->is_readonly;
 	disk->punch = opts->no_discard ? VHD_ZERO_KEEP : VHD_ZERO_RELEASE;
 	set_attr(disk, opts, &image);
 	pthread_mutex_init(&disk->attr_lock, NULL);

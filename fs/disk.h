@@ -39,6 +39,7 @@ struct disk {
 	int folder;		/* O_PATH of where the file is that is written: its free room */
 	uint64_t size;		/* bytes */
 	bool is_readonly;
+	bool has_writeback;	/* the kernel may have what has not been handed over yet */
 	bool is_root;		/* the file is the mount's root, not in a directory */
 	mode_t folder_mode;
 	enum vhd_zero_how punch;

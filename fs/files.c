@@ -114,3 +114,14 @@ void files_close(struct files *files, struct file *file, bool is_writer)
 	pthread_cond_broadcast(&files->closed);
 	pthread_mutex_unlock(&files->lock);
 }
+
+bool files_has_writer(struct files *files)
+{
+	bool has = false;
+
+	pthread_mutex_lock(&files->lock);
+	for (size_t i = 0; i < files->len; i++)
+		has = has || files->list[i].writers;
+	pthread_mutex_unlock(&files->lock);
+	return has;
+}

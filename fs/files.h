@@ -49,5 +49,6 @@ struct file *files_find(const struct files *files, const char *name);
  */
 int files_open(struct files *files, struct file *file, bool is_writer, bool *keep_cache);
 void files_close(struct files *files, struct file *file, bool is_writer);
+bool files_has_writer(struct files *files);
 
 #endif

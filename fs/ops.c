@@ -29,7 +29,8 @@ static struct disk *disk_of(fuse_req_t req)
 
 static void op_init(void *data, struct fuse_conn_info *conn)
 {
-	(void)data;
+	const struct disk *disk = data;
+
 	conn->max_write = OPS_MAX_IO;
 	conn->max_read = OPS_MAX_IO;	/* as the mount option says */
 	conn->max_background = 64;
@@ -43,6 +44,8 @@ static void op_init(void *data, struct fuse_conn_info *conn)
 			FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
 			FUSE_CAP_WRITEBACK_CACHE);
 	conn->want |= conn->capable & FUSE_CAP_ASYNC_DIO;
+	if (disk->has_writeback)
+		conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -337,6 +340,9 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		fuse_reply_err(req, EINVAL);
 	else if (off < 0 || pos >= file->size)
 		fuse_reply_err(req, ENXIO);
+	else if (disk->has_writeback && files_has_writer(&disk->files))
+		/* What looks like a hole may be data that the kernel still keeps. */
+		fuse_reply_lseek(req, whence == SEEK_DATA ? off : (off_t)file->size);
 	else if (seek_extent(disk, file, &pos, whence == SEEK_DATA, &err) < 0)
 		reply_failure(req, &err);
 	else if (whence == SEEK_DATA && pos >= file->size)

@@ -20,6 +20,7 @@ enum key {
 	KEY_NODISCARD,
 	KEY_PARTITIONS,
 	KEY_COMPACT,
+	KEY_WRITEBACK,
 	KEY_DETECT_ZEROES,
 	KEY_COMMIT,
 	KEY_TERM_TIMEOUT,
@@ -50,6 +51,7 @@ static const struct {
 	{ "nodiscard", KEY_NODISCARD },
 	{ "partitions", KEY_PARTITIONS },
 	{ "compact", KEY_COMPACT },
+	{ "writeback", KEY_WRITEBACK },
 	{ "detect_zeroes=", KEY_DETECT_ZEROES },
 	{ "commit=", KEY_COMMIT },
 	{ "term_timeout=", KEY_TERM_TIMEOUT },
@@ -128,14 +130,13 @@ static const char help[] =
 	"  -o detect_zeroes=on|off zeros allocate nothing (default on)\n"
 	"  -o compact              compact the image when it is unmounted\n"
 	"  -o commit=SECONDS       publish so soon what nobody flushes (default 5)\n"
+	"  -o writeback            small writes are faster, and published later\n"
 	"  -o term_timeout=SECONDS after SIGTERM serve on so long those who hold a file (10)\n"
 	"  -o no-lock              go on where the host's filesystem has no locks\n"
 	"  -o uid=, gid=, umask=   whose the files are, and their mode (umask in octal)\n"
 	"  -o allow_other, allow_root, auto_unmount, fsname=, and the options of mount(8)\n"
-	"  -f                      stay in the foreground\n"
-	"  -d                      the same, showing every request\n"
-	"  -r                      the same as -o ro\n"
-	"  -s                      serve with a single thread\n"
+	"  -f, -d                  stay in the foreground; -d shows every request\n"
+	"  -r, -s                  the same as -o ro; serve with a single thread\n"
 	"  -h, -V                  this help, the version\n"
 	"\n"
 	"Exit status: 0 mounted, 1 wrong usage or no permission, 2 system error, 32 the image.\n";
@@ -255,6 +256,9 @@ static int apply_option(struct opts *opts, enum key key, const char *arg)
 		return 0;
 	case KEY_COMPACT:
 		opts->is_compacting = true;
+		return 0;
+	case KEY_WRITEBACK:
+		opts->has_writeback = true;
 		return 0;
 	case KEY_DETECT_ZEROES:
 		return parse_detect_zeroes(opts, arg);
@@ -386,9 +390,9 @@ static int look_at_mountpoint(struct opts *opts)
 		return -1;
 	}
 	opts->mountpoint_is_file = S_ISREG(st.st_mode);
-	if (opts->mountpoint_is_file && opts->has_partitions) {
-		say("%s: cannot be mounted on %s: -o partitions wants a directory", opts->image,
-		    opts->mountpoint);
+	if (opts->mountpoint_is_file && (opts->has_partitions || opts->has_writeback)) {
+		say("%s: cannot be mounted on %s: -o %s wants a directory", opts->image,
+		    opts->mountpoint, opts->has_partitions ? "partitions" : "writeback");
 		return -1;
 	}
 	make_absolute(&opts->mountpoint);

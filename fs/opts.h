@@ -22,6 +22,7 @@ struct opts {
 	bool mountpoint_is_file;
 	bool is_readonly, no_lock;
 	bool no_discard, no_detect_zeroes, has_partitions, is_compacting;
+	bool has_writeback;		/* the kernel's cache keeps what is written for a while */
 	char *parent;
 	char *cow;			/* absolute where its folder exists; or NULL */
 	bool is_snapshot;
