@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # How fast the mounted disk is, beside the raw file, a pass-through of the raw file by FUSE (which is
-# the ceiling for any driver of this kind) and qemu-storage-daemon's FUSE export of the same image:
+# the ceiling for any driver of this kind) and qemu-storage-daemon's FUSE export of the same image;
+# vhdfuse and the pass-through without and with the kernel's write-back cache:
 #
 #	tests/bench/mount.sh [ROUNDS [PART...]]
 #
@@ -23,7 +24,7 @@ for program in "$BENCH" "$PASS"; do
 	test -x "$program" || skip "it was not built: make tests/bench/diskbench tests/bench/passthrough"
 done
 MiB=$((1 << 20))
-mkdir "$TMP/fs"
+mkdir "$TMP/fs" "$TMP/folder"
 
 # name | what the table says | job | offset, length in MiB | operations | cold or warm | depth
 io_jobs="
@@ -81,7 +82,8 @@ wait_quickly() {
 }
 
 # --- the programs ---------------------------------------------------------------------------------
-# mount_TARGET serves $FILE as $DISK by $PROCESS (none for raw), umount_TARGET ends it.
+# mount_TARGET serves $FILE as $DISK, mounted on $MOUNT, by $PROCESS (none for raw), umount_TARGET
+# ends it.
 
 mount_raw() {
 	DISK=$FILE PROCESS=
@@ -93,12 +95,12 @@ umount_raw() {
 # mount_pass [OPTION]
 mount_pass() {
 	: >"$TMP/ready"
-	"$PASS" "$@" "$FILE" "$DISK" >"$TMP/ready" &
+	"$PASS" "$@" "$FILE" "$MOUNT" >"$TMP/ready" &
 	PROCESS=$!
 	wait_quickly test -s "$TMP/ready"
 }
 umount_pass() {
-	umount "$DISK" && wait_quickly is_gone "$PROCESS"
+	umount "$MOUNT" && wait_quickly is_gone "$PROCESS"
 }
 mount_passw() {
 	mount_pass -w
@@ -108,18 +110,26 @@ umount_passw() {
 }
 
 mount_vhdfuse() {
-	"$VHDFUSE" "$FILE" "$DISK"
+	"$VHDFUSE" "$FILE" "$MOUNT" "$@"
 }
 umount_vhdfuse() {
-	umount "$DISK" && wait_quickly is_gone "$PROCESS"
+	umount "$MOUNT" && wait_quickly is_gone "$PROCESS"
+}
+
+mount_vhdfusew() {
+	MOUNT=$TMP/folder DISK=$TMP/folder/disk.raw
+	mount_vhdfuse -o writeback
+}
+umount_vhdfusew() {
+	umount_vhdfuse
 }
 
 mount_qemu() {
 	qemu-storage-daemon --blockdev driver=file,node-name=f,filename="$FILE",discard=unmap \
 		--blockdev driver=vpc,node-name=v,file=f,discard=unmap \
-		--export type=fuse,id=e,node-name=v,mountpoint="$DISK",writable=on &
+		--export type=fuse,id=e,node-name=v,mountpoint="$MOUNT",writable=on &
 	PROCESS=$!
-	wait_quickly is_mounted "$DISK"
+	wait_quickly is_mounted "$MOUNT"
 }
 umount_qemu() {
 	kill "$PROCESS" && wait_quickly is_gone "$PROCESS"
@@ -127,21 +137,21 @@ umount_qemu() {
 
 # make_disk SIZE: a new, empty one.
 make_disk() {
-	FILE=$TMP/disk DISK=$TMP/mountpoint
-	: >"$DISK"
+	FILE=$TMP/disk MOUNT=$TMP/mountpoint DISK=$TMP/mountpoint
+	: >"$MOUNT"
 	case $target in
-	vhdfuse | qemu) make_image "$FILE" "$1" ;;
+	vhdfuse* | qemu) make_image "$FILE" "$1" ;;
 	*) truncate -s "$1" "$FILE" ;;
 	esac
 	sync
 }
 known_process() {
-	test "$target" != vhdfuse || PROCESS=$(daemon_of "$DISK")
+	case $target in vhdfuse*) PROCESS=$(daemon_of "$MOUNT") ;; esac
 	test -z "$PROCESS" || cleanup_process "$PROCESS"
-	test "$target" = raw || cleanup "umount_lazy '$DISK'"
+	test "$target" = raw || cleanup "umount_lazy '$MOUNT'"
 }
 rm_disk() {
-	test "$target" != vhdfuse || check_image "$FILE" 3	# what was trimmed leaves room in it
+	case $target in vhdfuse*) check_image "$FILE" ;; esac
 	rm "$FILE" "$TMP/mountpoint"
 }
 
@@ -308,7 +318,7 @@ rm -r "$TMP/tree"
 
 for ((round = 1; round <= rounds; round++)); do
 	for part in $parts; do
-		for target in raw pass passw vhdfuse qemu; do
+		for target in raw pass passw vhdfuse vhdfusew qemu; do
 			echo "round $round of $rounds: $part, $target" >&2
 			part_"$part"
 		done
@@ -332,19 +342,13 @@ def median(job, target):
     found = figures.get((job, target))
     return statistics.median(found.values()) if found else None
 
-# The better of the two forms of the pass-through, and its mark.
-def ceiling(job, more_is_better):
-    forms = [(median(job, t), t) for t in ("pass", "passw") if (job, t) in figures]
-    return (max if more_is_better else min)(forms)[1] if forms else "pass"
-
 def figure(job, target, scale):
     found = median(job, target)
-    mark = " w" if target == "passw" and found is not None else ""
-    return "--" if found is None else "%.4g%s" % (found / scale, mark)
+    return "--" if found is None else "%.4g" % (found / scale)
 
-# vhdfuse beside the other: above 1 it is the better one.
-def ratio(job, other, more_is_better):
-    ours, theirs = (figures.get((job, t), {}) for t in ("vhdfuse", other))
+# One beside the other: above 1 it is the better one.
+def ratio(job, one, other, more_is_better):
+    ours, theirs = (figures.get((job, t), {}) for t in (one, other))
     pairs = [(ours[t], theirs[t]) if more_is_better else (theirs[t], ours[t])
              for t in ours if t in theirs]
     found = [a / b for a, b in pairs if b]
@@ -357,12 +361,15 @@ def table(unit, jobs, scale, more_is_better):
     rows = [row for row in rows if (row[0], "vhdfuse") in figures]
     if not rows:
         return
-    print("| %s | raw | pass-through | vhdfuse | qemu | of raw | of pass-through | of qemu |" % unit)
-    print("|--" * 8 + "|")
+    print("| %s | raw | pass | pass w | vhdfuse | vhdfuse w | qemu | of raw | of pass | w of w "
+          "| of qemu |" % unit)
+    print("|--" * 11 + "|")
     for name, title in rows:
-        best = ceiling(name, more_is_better)
-        cells = [title] + [figure(name, t, scale) for t in ("raw", best, "vhdfuse", "qemu")]
-        cells += [ratio(name, t, more_is_better) for t in ("raw", best, "qemu")]
+        cells = [title] + [figure(name, t, scale)
+                           for t in ("raw", "pass", "passw", "vhdfuse", "vhdfusew", "qemu")]
+        cells += [ratio(name, "vhdfuse", t, more_is_better) for t in ("raw", "pass")]
+        cells += [ratio(name, "vhdfusew", "passw", more_is_better),
+                  ratio(name, "vhdfuse", "qemu", more_is_better)]
         print("| %s |" % " | ".join(cells))
     print()
 
