@@ -2,10 +2,6 @@
 /*
  * vhd/relink.c, and rule 13: whatever a power cut or a failing call leaves, the image is sound, has
  * its data, and names the old parent or the new one with all that belongs to it.
- *
- * Between two barriers any subset of the sectors in flight may be on disk, and the file's new
- * length with or without what made it so. At each barrier all subsets are tried, which holds those
- * of every instant before it. Long texts, whose sectors nothing distinguishes, go in two halves.
  */
 #include "vhd/relink.h"
 
@@ -16,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/support/cuts.h"
 #include "tests/support/imagegen.h"
 #include "tests/support/io_fault.h"
 #include "tests/support/io_mem.h"
@@ -26,7 +23,6 @@
 
 #define SIZE (64u << 10)	/* bytes of the disk */
 #define BLOCK 4096u
-#define UNITS 16
 #define SAYS 20000
 
 static char folder[64];
@@ -37,32 +33,18 @@ struct says {
 	char text[SAYS];
 };
 
-/* A part of a change that may be on disk alone. */
-struct unit {
-	uint64_t off, len;
-	uint8_t *data;		/* NULL: the file's length becomes off */
-};
-
 struct trial {
-	const char *layout;
-	struct mem_file *live;
-	struct mem_file *durable;	/* as after the last barrier */
-	struct unit units[UNITS];
-	unsigned units_len;
-	uint64_t length;	/* of the file, with all units */
+	struct cuts cuts;
 	uint8_t disk[SIZE];	/* what the image owns, zeros elsewhere */
 	struct says before, after;
 	unsigned errors_before;	/* a hostile image has some by the oracle's strict measure */
-	unsigned states, names_old, names_new;
-	unsigned call;		/* the one begun last */
-	bool is_failed;
+	unsigned names_old, names_new;
+	const char *target;	/* the path of the new parent */
 };
 
 static void complain(struct trial *t, const char *what)
 {
-	if (!t->is_failed)
-		printf("\n%s: crash after call %u: %s\n", t->layout, t->call, what);
-	t->is_failed = true;
+	cuts_complain(&t->cuts, what);
 }
 
 static void put_hex(struct says *says, const void *data, size_t len)
@@ -160,13 +142,13 @@ static int relink_over(struct vhd_io *io, const char *path, struct vhd_err *err)
 
 /* What a cut left is sound and says one of the two; so it does when it was mended, and from there
  * the job can be done. */
-static void judge(struct trial *t, struct mem_file *file, const char *path)
+static void judge(void *arg, struct mem_file *file)
 {
+	struct trial *t = arg;
 	struct says says;
 	struct vhd_image *img;
 	bool is_old, is_new;
 
-	t->states++;
 	if (!is_sound(t, file))
 		return;
 	if (!listen(file, &says))
@@ -183,91 +165,12 @@ static void judge(struct trial *t, struct mem_file *file, const char *path)
 		return;
 	if (!listen(file, &says) || strcmp(says.text, (is_old ? &t->before : &t->after)->text))
 		complain(t, "mended, it names another parent");
-	if (relink_over(mem_open(file), path, NULL) || !listen(file, &says) ||
+	if (relink_over(mem_open(file), t->target, NULL) || !listen(file, &says) ||
 	    strcmp(says.text, t->after.text) || !is_sound(t, file))
 		complain(t, "it cannot be done again from there");
 }
 
-static const char *target;	/* of the trial under way */
 static unsigned states;		/* of all trials */
-
-static void try_subsets(struct trial *t)
-{
-	for (unsigned set = 0; set < 1u << t->units_len && !t->is_failed; set++) {
-		struct mem_file *file = mem_clone(t->durable);
-
-		for (unsigned i = 0; i < t->units_len; i++) {
-			const struct unit *u = &t->units[i];
-
-			if (!(set & 1u << i))
-				continue;
-			if (u->data)
-				mem_write(file, u->data, u->len, u->off);
-			else
-				mem_truncate(file, u->off);
-		}
-		judge(t, file, target);
-		mem_free(file);
-	}
-}
-
-static void add_unit(struct trial *t, const void *data, uint64_t off, uint64_t len)
-{
-	struct unit *u = &t->units[t->units_len];
-
-	if (t->units_len == UNITS) {
-		complain(t, "more is in flight than can be tried");
-		return;
-	}
-	*u = (struct unit){ .off = off, .len = len };
-	if (data) {
-		u->data = malloc(len);
-		memcpy(u->data, data, len);
-	}
-	t->units_len++;
-}
-
-static void add_write(struct trial *t, const struct record_event *ev)
-{
-	uint64_t part = ev->len > 1024 ? ev->len / 1024 * 512 : 512;
-
-	if (ev->off + ev->len > t->length) {
-		t->length = ev->off + ev->len;
-		add_unit(t, NULL, t->length, 0);
-	}
-	for (uint64_t at = 0, n; at < ev->len; at += n) {
-		n = ev->len - at < part || ev->len - at - part < 512 ? ev->len - at : part;
-		add_unit(t, (const uint8_t *)ev->data + at, ev->off + at, n);
-	}
-}
-
-static void forget_units(struct trial *t)
-{
-	while (t->units_len)
-		free(t->units[--t->units_len].data);
-}
-
-static void observe(void *arg, const struct record_event *ev)
-{
-	struct trial *t = arg;
-
-	t->call = ev->number;
-	if (ev->kind == RECORD_BARRIER && ev->phase == RECORD_BEGUN)
-		try_subsets(t);
-	if (ev->phase != RECORD_DONE || ev->rc)
-		return;
-	if (ev->kind == RECORD_WRITE) {
-		add_write(t, ev);
-	} else if (ev->kind == RECORD_TRUNCATE) {
-		t->length = ev->off;
-		add_unit(t, NULL, ev->off, 0);
-	} else if (ev->kind == RECORD_BARRIER) {
-		forget_units(t);
-		mem_free(t->durable);
-		t->durable = mem_clone(t->live);
-		t->length = mem_size(t->live);
-	}
-}
 
 /* The layouts. */
 
@@ -398,31 +301,31 @@ static void begin(struct trial *t, const struct layout *layout, const char *path
 	const char *why;
 	struct oracle *o;
 
-	*t = (struct trial){ .layout = layout->name, .live = layout->make() };
-	target = path;
-	o = oracle_open_mem(t->live, &why);
+	*t = (struct trial){
+		.cuts = { .name = layout->name, .live = layout->make(), .judge = judge, .arg = t },
+		.target = path,
+	};
+	o = oracle_open_mem(t->cuts.live, &why);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(o);
 	oracle_read(o, t->disk, sizeof(t->disk), 0);
 	oracle_check(o, &result);
 	oracle_close(o);
-	CU_ASSERT_TRUE_FATAL(listen(t->live, &t->before));
-	done = mem_clone(t->live);
+	CU_ASSERT_TRUE_FATAL(listen(t->cuts.live, &t->before));
+	done = mem_clone(t->cuts.live);
 	CU_ASSERT_EQUAL_FATAL(relink_over(mem_open(done), path, NULL), 0);
 	CU_ASSERT_TRUE_FATAL(listen(done, &t->after));
 	CU_ASSERT_TRUE(strcmp(t->before.text, t->after.text) != 0);
 	CU_ASSERT_TRUE(is_sound(t, done));
 	mem_free(done);
 	t->errors_before = result.errors;
-	t->durable = mem_clone(t->live);
-	t->length = mem_size(t->live);
+	cuts_begin(&t->cuts);
 }
 
 static void end(struct trial *t)
 {
-	forget_units(t);
-	mem_free(t->live);
-	mem_free(t->durable);
-	CU_ASSERT_FALSE(t->is_failed);
+	cuts_end(&t->cuts);
+	mem_free(t->cuts.live);
+	CU_ASSERT_FALSE(t->cuts.is_failed);
 }
 
 static void cut_everywhere(const struct layout *layout, const char *path)
@@ -433,12 +336,12 @@ static void cut_everywhere(const struct layout *layout, const char *path)
 
 	begin(&t, layout, path);
 	record_init(&recorder);
-	recorder.observe = observe;
-	recorder.arg = &t;
-	CU_ASSERT_EQUAL(relink_over(record_open(mem_open(t.live), &recorder), path, &err), 0);
-	try_subsets(&t);
-	CU_ASSERT_TRUE(t.states > 20 && t.names_old && t.names_new);
-	states += t.states;
+	recorder.observe = cuts_observe;
+	recorder.arg = &t.cuts;
+	CU_ASSERT_EQUAL(relink_over(record_open(mem_open(t.cuts.live), &recorder), path, &err), 0);
+	cuts_try(&t.cuts);
+	CU_ASSERT_TRUE(t.cuts.states > 20 && t.names_old && t.names_new);
+	states += t.cuts.states;
 	end(&t);
 }
 
@@ -466,15 +369,15 @@ static bool fail_call(const struct layout *layout, unsigned mask, enum fault_how
 	fault.error = EIO;
 	fault.how = how;
 	fault_arm(&fault);
-	rc = relink_over(fault_open(mem_open(t.live), &fault), far_path, &err);
+	rc = relink_over(fault_open(mem_open(t.cuts.live), &fault), far_path, &err);
 	if (fault.fired) {
 		CU_ASSERT_TRUE(rc == 0 || rc == -EIO);	/* a trim at the end may pass over it */
 		CU_ASSERT_TRUE(!rc || err.msg[0]);
 	} else {
 		CU_ASSERT_EQUAL(rc, 0);
 	}
-	t.call = (unsigned)nth;
-	judge(&t, t.live, far_path);
+	t.cuts.call = (unsigned)nth;
+	judge(&t, t.cuts.live);
 	end(&t);
 	return fault.fired;
 }
