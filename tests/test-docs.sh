@@ -103,7 +103,7 @@ compare_options() {
 
 vhdimg=$top_builddir/tools/vhdimg
 if test -x "$vhdimg"; then
-	commands="info map check zero compact shrink create convert compare snapshot commit rebase umount"
+	commands="info map check zero compact shrink create convert resize compare snapshot commit rebase umount"
 	# shellcheck disable=SC2086 # a list of words
 	complain "$(compare_options "$vhdimg" docs/vhdimg.1.scd $commands)"
 	sed '/^\*.*--type/d' docs/vhdimg.1.scd >"$TMP/vhdimg.1.scd"

@@ -10,7 +10,7 @@
 requires patch
 
 makefile=$top_builddir/Makefile
-tests="test_crash test_crash_reclaim test_merge test_relink"
+tests="test_crash test_crash_reclaim test_merge test_relink test_resize"
 for test in $tests; do
 	{ test -f "$makefile" && test -x "$top_builddir/tests/$test"; } ||
 		skip "there is no built tests/$test in $top_builddir"

@@ -27,7 +27,7 @@ usage "no command"
 usage "unknown command 'bogus'" bogus "$TMP/a.vhd"
 usage "unknown option '-q'" -q info "$TMP/a.vhd"
 # A later command is not half there.
-usage "unknown command 'resize'" resize "$TMP/a.vhd"
+usage "unknown command 'enlarge'" enlarge "$TMP/a.vhd"
 # What umount(8) calls is reached by its name alone.
 usage "unknown command" umount.fuse.vhdfuse "$TMP"
 for command in info map check; do

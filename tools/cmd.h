@@ -19,6 +19,7 @@ int cmd_compare(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_convert(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_commit(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_rebase(struct cli *cli, const char *image, struct vhd_err *err);
+int cmd_resize(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_snapshot(struct cli *cli, const char *image, struct vhd_err *err);
 int cmd_umount(struct cli *cli, const char *mountpoint, struct vhd_err *err);
 

@@ -89,6 +89,12 @@ static const struct cli_command commands[] = {
 		.options = CLI_BIT(CLI_TYPE_OR_RAW) | CLI_BIT(CLI_ALIGN_SIZE) |
 			   CLI_BIT(CLI_PROGRESS) | CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_NO_LOCK),
 	}, {
+		.name = "resize", .arguments = "IMAGE SIZE", .run = cmd_resize,
+		.summary = "Makes the disk larger, or cuts it",
+		.min_args = 2, .max_args = 2,
+		.options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_NO_SANDBOX) |
+			   CLI_BIT(CLI_NO_LOCK),
+	}, {
 		.name = "compare", .arguments = "A B", .run = cmd_compare,
 		.summary = "Tells whether two disks have the same contents",
 		.min_args = 2, .max_args = 2,

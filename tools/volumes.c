@@ -110,8 +110,7 @@ bool volumes_have_unclean(const struct guest *guest, const bool *is_selected)
 	return false;
 }
 
-/* "partition 2 (ext4)", "logical volume group/root (xfs)". */
-static void format_name(const struct guest_volume *volume, char *text, size_t size)
+void volumes_name(const struct guest_volume *volume, char *text, size_t size)
 {
 	const char *kind = volume->filesystem[0] ? volume->filesystem : volume->type;
 
@@ -159,7 +158,7 @@ void volumes_print(const struct guest *guest, const bool *is_selected)
 		const char *reason = reason_of(guest, i, !is_selected || is_selected[i], text,
 					       sizeof(text));
 
-		format_name(volume, name, sizeof(name));
+		volumes_name(volume, name, sizeof(name));
 		say_clean(stdout, name);
 		if (reason) {
 			fputs(": ", stdout);
@@ -186,7 +185,7 @@ void volumes_warn(const char *image, const struct guest *guest, const bool *is_s
 		if (!is_mendable(volume) ||
 		    (!is_selected[i] && volume->state != GUEST_HIBERNATED))
 			continue;
-		format_name(volume, name, sizeof(name));
+		volumes_name(volume, name, sizeof(name));
 		say("%s: %s: %s is %s: %s", image,
 		    volume->state == GUEST_HIBERNATED ? "the whole disk is left alone" :
 							"left alone", name,

@@ -24,6 +24,9 @@ int volumes_select(struct guest *guest, struct cli *cli, bool *is_selected, stru
 /* Whether something was left alone that could be served once mended. */
 bool volumes_have_unclean(const struct guest *guest, const bool *is_selected);
 
+/* "partition 2 (ext4)", "logical volume group/root (xfs)". */
+void volumes_name(const struct guest_volume *volume, char *text, size_t size);
+
 /* One line for each on stdout: used and free, or why it is left alone. is_selected NULL: all. */
 void volumes_print(const struct guest *guest, const bool *is_selected);
 /* What is left alone and could be served once mended, on stderr. */

@@ -37,13 +37,17 @@
  * 10. A failed barrier poisons the image. A failed write does not: it leaves the commit pending
  *     with nothing released, and the next flush tries again.
  *
+ * 12. Another size of the disk: entries, or all of the table in room that is nobody's; barrier; the
+ *     header's first sector, which alone says where the table is and how long; barrier; T, barrier,
+ *     L, barrier. A disk that is cut has its blocks dropped by commits first, and its table cut
+ *     last: a table is never shorter than a footer's disk needs.
  * 13. The dynamic header has two sectors and one sum, so it is never written where a footer names
  *     it: one for the meantime goes behind everything, barrier, T, barrier, L, barrier; then the
  *     header in its place, barrier, T, barrier, L, barrier. A failure once T may name the other one
  *     poisons the image.
  *
- * Rule 11 is merging's (merge.c), rule 12, of moving the BAT, is with the verb that will need it;
- * see docs/crash-safety.md for what each write in the engine falls under.
+ * Rule 11 is merging's (merge.c); see docs/crash-safety.md for what each write in the engine falls
+ * under.
  */
 #include "vhd/commit.h"
 
@@ -51,6 +55,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vhd/layout.h"
 #include "vhd/store.h"
 
 /* A small first chunk would cost the first blocks of an image a barrier each, nearly. */
@@ -442,8 +447,8 @@ int commit_trim(struct vhd_image *img, unsigned flags, struct vhd_err *err)
 	return rc;
 }
 
-/* rule 5, for room that no slot gets. */
-static int grow_for_header(struct vhd_image *img, uint64_t end, struct vhd_err *err)
+/* rule 5, for room up to end that no slot gets. */
+static int reach(struct vhd_image *img, uint64_t end, struct vhd_err *err)
 {
 	uint64_t trailer = map_place_footer(end);
 	int rc = lengthen(img, trailer, err);
@@ -519,11 +524,144 @@ int commit_id(struct vhd_image *img, const uint8_t uuid[16], struct vhd_err *err
 	return rc;
 }
 
+int commit_reserve(struct vhd_image *img, uint64_t end, struct vhd_err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&img->commit_lock);
+	rc = store_check_poison(img, err);
+	if (!rc && map_place_footer(end) > img->trailer)
+		rc = reach(img, end, err);
+	else if (!rc && img->slots_end < end)
+		img->slots_end = end;
+	pthread_mutex_unlock(&img->commit_lock);
+	return rc;
+}
+
+/* The table from block `first` on: the map's entries, and unused ones behind them. */
+static int write_table(struct vhd_image *img, uint64_t off, uint32_t first, uint32_t end)
+{
+	uint8_t raw[HOST_PAGE];
+	int rc = 0;
+
+	for (uint32_t blk = first, n; !rc && blk < end; blk += n) {
+		n = end - blk < sizeof(raw) / 4 ? end - blk : sizeof(raw) / 4;
+		for (uint32_t i = 0; i < n; i++)
+			fmt_entry_put(raw + i * 4, blk + i < img->map.blocks ?
+				      img->map.entry[blk + i] : FMT_UNUSED);
+		rc = io_pwrite(img->io, raw, n * 4ull, off + blk * 4ull);
+	}
+	return rc;
+}
+
+/* rule 12: one sector has all that says where the table is. */
+static int point_header(struct vhd_image *img, uint64_t off, uint32_t entries, struct vhd_err *err)
+{
+	uint8_t raw[FMT_HEADER_SIZE];
+	int rc = io_pread(img->io, raw, sizeof(raw), img->footer.data_offset);
+
+	if (rc)
+		return vhd_err_errno(err, rc, "%s: cannot read the dynamic header", img->name);
+	fmt_header_set_table(raw, off, entries);
+	rc = io_pwrite(img->io, raw, FMT_SECTOR, img->footer.data_offset);
+	if (!rc)
+		return store_barrier(img, err);
+	poison(img, rc);
+	return vhd_err_errno(err, rc, "%s: cannot write the dynamic header", img->name);
+}
+
+/* commit_lock is held. */
+static int move_table(struct vhd_image *img, uint64_t off, uint32_t entries, struct vhd_err *err)
+{
+	uint32_t first = off == img->header.table_offset ? img->map.blocks : 0;
+	int rc = store_check_poison(img, err);
+
+	if (!rc && first < entries) {
+		rc = write_table(img, off, first, entries);
+		rc = rc ? vhd_err_errno(err, rc, "%s: cannot write the block table", img->name) :
+		     store_barrier(img, err);
+	}
+	if (!rc)
+		rc = point_header(img, off, entries, err);
+	if (rc)
+		return rc;
+	img->header.table_offset = off;
+	img->header.entries = entries;
+	img->metadata_end = layout_metadata_end(img, img->trailer);
+	return 0;
+}
+
+int commit_table(struct vhd_image *img, uint64_t off, uint32_t entries, struct vhd_err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&img->commit_lock);
+	rc = move_table(img, off, entries, err);
+	pthread_mutex_unlock(&img->commit_lock);
+	return rc;
+}
+
+/* What the file has behind a fixed image's footer, which was written and is durable, goes. */
+static int cut_behind_trailer(struct vhd_image *img, struct vhd_err *err)
+{
+	int rc = img->io->ops->truncate(img->io, img->trailer + FMT_SECTOR);
+
+	return rc ? vhd_err_errno(err, rc, "%s: cannot cut the file", img->name) :
+	       store_barrier(img, err);
+}
+
+/* rule 5, or 6; the footer of a disk that grew becomes zeros of the disk. */
+static int move_fixed_footer(struct vhd_image *img, uint64_t size, struct vhd_err *err)
+{
+	uint64_t old = img->trailer;
+	int rc = size > old ? lengthen(img, size, err) :
+		 io_pwrite(img->io, img->raw_footer, FMT_SECTOR, size);
+
+	if (rc)
+		return vhd_err_errno(err, rc, "%s: cannot write the footer at offset %llu",
+				     img->name, (unsigned long long)size);
+	rc = store_barrier(img, err);
+	if (rc)
+		return rc;
+	img->trailer = size;
+	rc = cut_behind_trailer(img, err);
+	if (rc || size < old)
+		return rc;
+	rc = io_write_zeros(img->io, FMT_SECTOR, old);
+	return rc ? vhd_err_errno(err, rc, "%s: cannot write the disk", img->name) :
+	       store_barrier(img, err);
+}
+
+int commit_size(struct vhd_image *img, uint64_t size, struct vhd_err *err)
+{
+	uint64_t trailer = img->trailer;
+	uint8_t before[FMT_SECTOR];
+	int rc;
+
+	pthread_mutex_lock(&img->commit_lock);
+	rc = store_check_poison(img, err);
+	if (!rc) {
+		memcpy(before, img->raw_footer, sizeof(before));
+		fmt_footer_set_size(img->raw_footer, size);
+		rc = image_is_fixed(img) ? move_fixed_footer(img, size, err) :
+		     write_footers(img, err);
+		/* A fixed image that could not be lengthened is as it was. */
+		if (rc && image_is_fixed(img) && img->trailer == trailer)
+			memcpy(img->raw_footer, before, sizeof(before));
+		else if (rc)
+			poison(img, rc);
+	}
+	if (!rc)
+		img->size = img->footer.current_size = size;
+	pthread_mutex_unlock(&img->commit_lock);
+	return rc;
+}
+
 /* commit_lock is held. */
 static int replace_header(struct vhd_image *img, const struct commit_header *meantime,
 			  const struct commit_header *final, uint64_t end, struct vhd_err *err)
 {
-	int rc = grow_for_header(img, end, err);
+	int rc = reach(img, end, err);
 
 	if (!rc)
 		rc = write_header(img, meantime, err);

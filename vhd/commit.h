@@ -48,6 +48,20 @@ int commit_header(struct vhd_image *img, const struct commit_header *meantime,
  * held. A failure poisons the image: which id the disk has is not known. Blocks. */
 int commit_id(struct vhd_image *img, const uint8_t uuid[16], struct vhd_err *err);
 
+/*
+ * What vhd/resize.c makes of the disk's size and of the table (rule 12). Nothing may be
+ * unpublished, nobody else may use the image, no lock is held. They block on barriers; a failure
+ * once the disk may have something new poisons the image.
+ *
+ * commit_reserve: what growth makes lies at end (bytes of the file) or behind, and so does T.
+ * commit_table: the table is at off and has so many entries, of which those of blocks that the disk
+ * has not are unused. The room is nobody's, but for what the table has of it already.
+ * commit_size: the disk has size bytes. A fixed image's file becomes as long as that needs.
+ */
+int commit_reserve(struct vhd_image *img, uint64_t end, struct vhd_err *err);
+int commit_table(struct vhd_image *img, uint64_t off, uint32_t entries, struct vhd_err *err);
+int commit_size(struct vhd_image *img, uint64_t size, struct vhd_err *err);
+
 /* Slots at or behind off will be cut off soon: a commit that releases them spares itself the punch,
  * and does not call them free. UINT64_MAX: there are none. */
 void commit_cut_from(struct vhd_image *img, uint64_t off);

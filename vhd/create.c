@@ -45,14 +45,13 @@ static uint64_t round_up(uint64_t n, uint64_t unit)
 	return (n + unit - 1) / unit * unit;
 }
 
-/* Whether each block, on a 4 KiB boundary, would have a place that 32 bits can name. */
-static bool is_table_fillable(const struct layout *l)
+bool create_is_fillable(uint64_t end, uint32_t block_size, uint64_t entries)
 {
-	uint64_t bitmap = fmt_bitmap_size(l->block_size);
-	uint64_t first = round_up(l->end + bitmap, HOST_PAGE) - bitmap;
-	uint64_t stride = round_up(bitmap + l->block_size, HOST_PAGE);
+	uint64_t bitmap = fmt_bitmap_size(block_size);
+	uint64_t first = round_up(end + bitmap, HOST_PAGE) - bitmap;
+	uint64_t stride = round_up(bitmap + block_size, HOST_PAGE);
 
-	return (first + (l->entries - 1) * stride) / FMT_SECTOR < FMT_UNUSED;
+	return (first + (entries - 1) * stride) / FMT_SECTOR < FMT_UNUSED;
 }
 
 static int check_size(const char *name, uint64_t size, struct vhd_err *err)
@@ -90,7 +89,7 @@ static int layout_dynamic(struct layout *l, const char *name, const struct vhd_c
 	for (unsigned i = 0; l->naming && i < l->naming->len; i++)
 		l->end += naming_room(l->naming, i);
 	l->trailer = round_up(l->end + FMT_SECTOR, HOST_PAGE) - FMT_SECTOR;
-	if (!is_table_fillable(l))
+	if (!create_is_fillable(l->end, l->block_size, l->entries))
 		return vhd_err_set(err, -EINVAL, "%s: in blocks of %u bytes a disk of %llu bytes "
 				   "would not fit its file when full; larger blocks do", name,
 				   l->block_size, (unsigned long long)opts->size);

@@ -18,6 +18,10 @@ int create_child(struct vhd_io *io, const char *name, const struct vhd_image *pa
 #define CREATE_TABLE_OFF 1536u
 uint64_t create_table_end(uint32_t entries);
 
+/* Whether each of so many blocks, on a 4 KiB boundary behind end (bytes), would have a place that
+ * 32 bits can name. */
+bool create_is_fillable(uint64_t end, uint32_t block_size, uint64_t entries);
+
 /* The time of a parent, as its child keeps it: seconds since 2000, 0 if there is none. */
 uint32_t create_timestamp(const struct vhd_io_stat *st);
 

@@ -138,6 +138,13 @@ const char *fmt_footer_decode(struct fmt_footer *out, const uint8_t raw[FMT_SECT
 	return NULL;
 }
 
+static void put_geometry(uint8_t raw[FMT_SECTOR], struct fmt_geometry geometry)
+{
+	put16(raw + 56, geometry.cylinders);
+	raw[58] = geometry.heads;
+	raw[59] = geometry.sectors;
+}
+
 void fmt_footer_encode(uint8_t raw[FMT_SECTOR], const struct fmt_footer *footer)
 {
 	memset(raw, 0, FMT_SECTOR);
@@ -151,9 +158,7 @@ void fmt_footer_encode(uint8_t raw[FMT_SECTOR], const struct fmt_footer *footer)
 	memcpy(raw + 36, footer->creator_os, 4);
 	put64(raw + 40, footer->original_size);
 	put64(raw + 48, footer->current_size);
-	put16(raw + 56, footer->geometry.cylinders);
-	raw[58] = footer->geometry.heads;
-	raw[59] = footer->geometry.sectors;
+	put_geometry(raw, footer->geometry);
 	put32(raw + 60, footer->type);
 	memcpy(raw + 68, footer->uuid, 16);
 	raw[84] = footer->saved_state;
@@ -219,6 +224,13 @@ void fmt_footer_set_uuid(uint8_t raw[FMT_SECTOR], const uint8_t uuid[16])
 	put32(raw + 64, fmt_checksum(raw, FMT_SECTOR, 64));
 }
 
+void fmt_footer_set_size(uint8_t raw[FMT_SECTOR], uint64_t size)
+{
+	put64(raw + 48, size);
+	put_geometry(raw, fmt_geometry_of(size));
+	put32(raw + 64, fmt_checksum(raw, FMT_SECTOR, 64));
+}
+
 void fmt_batmap_place(uint8_t raw[FMT_SECTOR], uint64_t map_off, uint32_t sectors)
 {
 	put64(raw + 8, map_off);
@@ -241,6 +253,13 @@ void fmt_header_set_parent(uint8_t raw[FMT_HEADER_SIZE], const struct fmt_header
 		put32(entry + 12, 0);
 		put64(entry + 16, locator->offset);
 	}
+	put32(raw + HEADER_CHECKSUM, fmt_checksum(raw, FMT_HEADER_SIZE, HEADER_CHECKSUM));
+}
+
+void fmt_header_set_table(uint8_t raw[FMT_HEADER_SIZE], uint64_t off, uint32_t entries)
+{
+	put64(raw + 16, off);
+	put32(raw + 28, entries);
 	put32(raw + HEADER_CHECKSUM, fmt_checksum(raw, FMT_HEADER_SIZE, HEADER_CHECKSUM));
 }
 

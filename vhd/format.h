@@ -86,6 +86,14 @@ void fmt_footer_set_data_offset(uint8_t raw[FMT_SECTOR], uint64_t off);
 /* Changes the unique id in a raw footer, and its sum; other bytes stay as they are. */
 void fmt_footer_set_uuid(uint8_t raw[FMT_SECTOR], const uint8_t uuid[16]);
 
+/* Changes the current size of the disk (bytes) and the geometry that goes with it in a raw footer,
+ * and its sum; other bytes stay as they are. */
+void fmt_footer_set_size(uint8_t raw[FMT_SECTOR], uint64_t size);
+
+/* Changes where a raw header says that the block table is (bytes), and how many entries it has, and
+ * its sum. All of that is in the header's first sector. */
+void fmt_header_set_table(uint8_t raw[FMT_HEADER_SIZE], uint64_t off, uint32_t entries);
+
 /* Changes what a raw header says of the parent (id, time, name, locators), and its sum; other bytes
  * stay as they are. */
 void fmt_header_set_parent(uint8_t raw[FMT_HEADER_SIZE], const struct fmt_header *header);

@@ -61,6 +61,34 @@ void map_destroy(struct map *map)
 	memset(map, 0, sizeof(*map));
 }
 
+int map_resize(struct map *map, uint32_t blocks)
+{
+	uint32_t more = blocks > map->blocks ? blocks - map->blocks : 0;
+	uint32_t had = map->blocks;
+
+	if (more) {
+		uint32_t *entry = realloc(map->entry, blocks * sizeof(*entry));
+		_Atomic(struct map_bits *) *bits;
+		uint8_t *flags;
+
+		if (entry)
+			map->entry = entry;
+		bits = realloc(map->bits, blocks * sizeof(*bits));
+		if (bits)
+			map->bits = bits;
+		flags = realloc(map->flags, blocks);
+		if (flags)
+			map->flags = flags;
+		if (!entry || !bits || !flags)
+			return -ENOMEM;
+		memset(entry + had, 0xff, more * sizeof(*entry));
+		memset(bits + had, 0, more * sizeof(*bits));
+		memset(flags + had, 0, more);
+	}
+	map->blocks = blocks;
+	return 0;
+}
+
 uint64_t map_place_slot(const struct map *map, uint64_t end)
 {
 	return round_up(end + map->bitmap_size, HOST_PAGE) - map->bitmap_size;

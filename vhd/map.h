@@ -90,6 +90,9 @@ static inline uint64_t map_data_off(const struct map *map, uint32_t entry)
  * that say so cannot fail. */
 int map_init(struct map *map, uint32_t block_size, uint32_t blocks, bool is_writable);
 void map_destroy(struct map *map);
+/* Makes it one of so many blocks: new ones are unallocated, and so must be those that go. Not while
+ * anybody else looks at the map. 0 or -ENOMEM, and then it is as before. */
+int map_resize(struct map *map, uint32_t blocks);
 
 /* Where a slot and the footer behind it go when the file ends its use at end: data on 4 KiB. */
 uint64_t map_place_slot(const struct map *map, uint64_t end);

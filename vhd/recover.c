@@ -118,13 +118,11 @@ static void take(struct vhd_image *img, const struct candidate *c)
 
 /* A fixed image with bytes behind its footer: believed only where the footer stands at its own
  * current size, since guest data may hold anything. */
-static int search_fixed(struct vhd_image *img, struct candidate *t, bool *is_found,
-			bool *has_cookie)
+static int search_back(struct vhd_image *img, uint64_t pos, struct candidate *t, bool *is_found,
+		       bool *has_cookie)
 {
-	uint64_t pos = img->file_size / FMT_SECTOR * FMT_SECTOR;
 	uint64_t stop = pos > SEARCH_BACK ? pos - SEARCH_BACK : 0;
 
-	*is_found = *has_cookie = false;
 	while (pos >= stop + FMT_SECTOR) {
 		int rc;
 
@@ -143,6 +141,35 @@ static int search_fixed(struct vhd_image *img, struct candidate *t, bool *is_fou
 		}
 	}
 	return 0;
+}
+
+/* A disk that grows (rule 12) and lost its power may have the new length over zeros: the old footer
+ * is then the last that the host has stored of the file. */
+static int end_of_stored(struct vhd_image *img, uint64_t *stored)
+{
+	uint64_t start, end = 0;
+	int rc;
+
+	do {
+		*stored = end;
+		rc = img->io->ops->next_stored(img->io, end, &start, &end);
+	} while (rc > 0);
+	return rc;
+}
+
+static int search_fixed(struct vhd_image *img, struct candidate *t, bool *is_found,
+			bool *has_cookie)
+{
+	uint64_t stored;
+	int rc;
+
+	*is_found = *has_cookie = false;
+	rc = search_back(img, img->file_size / FMT_SECTOR * FMT_SECTOR, t, is_found, has_cookie);
+	if (!rc && !*is_found)
+		rc = end_of_stored(img, &stored);
+	if (!rc && !*is_found)
+		rc = search_back(img, stored / FMT_SECTOR * FMT_SECTOR, t, is_found, has_cookie);
+	return rc;
 }
 
 /*

@@ -323,6 +323,21 @@ int vhd_convert_io(vhd_image *img, struct vhd_io *out, const char *name, enum vh
 int vhd_merge(vhd_image *img, const struct vhd_reclaim_opts *opts,
 	      struct vhd_reclaim_result *result, struct vhd_err *err);
 
+/*
+ * Gives the disk of img, open for writing, size bytes, a multiple of 512. What it grows by reads as
+ * zeros, what is cut off is lost; whether anybody needs that is not looked at. The image's file may
+ * become longer by a longer block table, and blocks that are in its way are moved. No other call
+ * may be under way on img. Crash-safe: the disk has the old size or the new one, and of what is to
+ * be cut off some may be zeros before. Of opts, dry_run alone has a meaning: everything that would
+ * refuse is asked. Blocks.
+ *
+ * -EINVAL for a size that the type cannot have, -EBUSY when a saved state waits for the disk,
+ * -ENOTSUP for a raw disk, for a differencing image that is to grow over what a longer parent has,
+ * and for an image of blktap in which something other than blocks is in the table's way; -ENOSPC.
+ */
+int vhd_resize(vhd_image *img, uint64_t size, const struct vhd_reclaim_opts *opts,
+	       struct vhd_err *err);
+
 struct vhd_rebase_opts {
 	const char *parent;	/* where the parent is now */
 	bool is_unchecked;	/* not even looked for: what is there is the parent from now on, by
