@@ -46,6 +46,7 @@ static int write_disk(const struct oracle *o, const char *name)
 int main(int argc, char **argv)
 {
 	struct oracle *first = NULL, *child = NULL;
+	int status;
 
 	if (argc < 3)
 		return complain("usage", "readchain OUT IMAGE [PARENT...]");
@@ -67,5 +68,10 @@ int main(int argc, char **argv)
 			first = o;
 		child = o;
 	}
-	return write_disk(first, argv[1]);
+	status = write_disk(first, argv[1]);
+	for (; first; first = child) {
+		child = oracle_parent(first);
+		oracle_close(first);
+	}
+	return status;
 }
