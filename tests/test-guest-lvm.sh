@@ -5,57 +5,12 @@
 # whatever is not plain stays used and is named.
 . "$(dirname "$0")/support/lib.sh"
 
-requires lvm pvcreate mkfs.ext4 e2fsck cmp python3
-requires_loop
+requires mkfs.ext4 e2fsck cmp
 
 LVM=${LVM:-$(find_program tests/guest/lvm)}
 PV=$TMP/pv.img
 
-# LVM's tools see no device but those in a folder of ours, and write nowhere else.
-mkdir -p "$TMP/lvm/dev" "$TMP/lvm/run" "$TMP/lvm/backup"
-cat >"$TMP/lvm/lvm.conf" <<END
-devices {
-	dir = "$TMP/lvm/dev"
-	scan = [ "$TMP/lvm/dev" ]
-	use_devicesfile = 0
-	obtain_device_list_from_udev = 0
-	external_device_info_source = "none"
-	hints = "none"
-	sysfs_scan = 0
-}
-backup {
-	backup = 0
-	archive = 0
-}
-global {
-	locking_dir = "$TMP/lvm/run"
-	use_lvmpolld = 0
-	use_lvmlockd = 0
-}
-activation {
-	monitoring = 0
-	udev_sync = 0
-	udev_rules = 0
-}
-END
-export LVM_SYSTEM_DIR=$TMP/lvm LVM_SUPPRESS_FD_WARNINGS=1
-
-# tool COMMAND...: one of LVM's, without the device-mapper.
-tool() {
-	"$1" --driverloaded n "${@:2}" >"$TMP/tool.out" 2>"$TMP/tool.err" ||
-		fail "$*: $(tail -3 "$TMP/tool.err")"
-}
-
-# attach FILE: sets LOOP, and DEV, by which the tools know it.
-attach() {
-	loop_attach "$1"
-	DEV=$TMP/lvm/dev/${LOOP##*/}
-	cp -a "$LOOP" "$DEV"
-}
-detach() {
-	rm "$TMP/lvm/dev/${1##*/}"
-	loop_detach "$1"
-}
+. "$top_srcdir/tests/support/lvm.sh"
 
 # new_pv SIZE [PVCREATE OPTION...]: $PV, attached.
 new_pv() {
@@ -63,15 +18,6 @@ new_pv() {
 	truncate -s "$1" "$PV"
 	attach "$PV"
 	tool pvcreate -q "${@:2}" "$DEV"
-}
-new_lv() {
-	tool lvcreate -q -an -Zn -Wn -n "$1" -l "$2" "${3:-vg}"
-}
-
-# field COMMAND FIELD...: as the tools have it, a line for each.
-field() {
-	tool "$1" --noheadings --units b --nosuffix --separator ' ' -o "$2" "${@:3}"
-	sed 's/^ *//; s/ *$//' "$TMP/tool.out"
 }
 
 # by_tools: free extents as "START LENGTH" in bytes of the volume; neighbours are one.
@@ -226,32 +172,12 @@ new_lv lv 8
 new_lv other 8
 tool vgcfgbackup -q -f "$TMP/plain.vg" vg
 
-# restore EXTRA...: the plain group with these logical volumes added; those that $hide has as "OLD=NEW"
-# get that name, and are not visible.
+# restore EXTRA...: the plain group with these logical volumes added; see add_to_group.
 restore() {
-	python3 - "$TMP/plain.vg" "$TMP/new.vg" "${hide-}" "$@" <<-'END'
-		import re, sys
-		text = open(sys.argv[1]).read()
-		for pair in sys.argv[3].split():
-		    old, new = pair.split("=")
-		    text, n = re.subn(r'\b%s( \{\s+id = .*\s+status = \["READ", "WRITE"), "VISIBLE"' % old, new + r'\1', text)
-		    assert n == 1
-		at = text.index("logical_volumes {") + len("logical_volumes {")
-		text = text[:at] + "\n" + "\n".join(sys.argv[4:]) + text[at:]
-		open(sys.argv[2], "w").write(text)
-	END
+	add_to_group "$TMP/plain.vg" "$TMP/new.vg" "$@"
 	tool vgcfgrestore -q --force -y -f "$TMP/new.vg" vg
 	agrees
 }
-
-# lv NAME STATUS SEGMENT: one with one segment.
-lv() {
-	local number
-	number=$(printf %s "$1" | cksum | cut -c1-6)
-	printf '%s {\nid = "%s-AAAA-AAAA-AAAA-AAAA-AAAA-AAAAAA"\nstatus = [%s]\nflags = []\ncreation_time = 1\ncreation_host = "h"\nsegment_count = 1\nsegment1 {\nstart_extent = 0\n%s\n}\n}\n' \
-		"$1" "$number" "$2" "$3"
-}
-all='"READ", "WRITE", "VISIBLE"' hidden='"READ", "WRITE"'
 
 say "a snapshot, and what it is of"
 hide='' restore "$(lv snapshot0 "$hidden" 'extent_count = 8

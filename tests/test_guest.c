@@ -320,6 +320,69 @@ static void a_child_that_misbehaves_is_given_up(void)
 	tear_down();
 }
 
+/* A logical volume of 8192 bytes in two places, the second so far from the first; and len bytes. */
+static int find_lv(struct scan *scan, uint64_t start, uint64_t len)
+{
+	struct guest_volume *volume = scan_add_volume(scan);
+	int rc = scan_add_place(scan, 8192, 4096);
+
+	*volume = (struct guest_volume){
+		.is_logical = true, .length = 8192, .state = GUEST_CLEAN, .name = "vg/lv",
+	};
+	return rc ? rc : scan_add_place(scan, start, len);
+}
+
+static int find_whole_lv(struct scan *scan)
+{
+	return scan_add_volume(scan) ? find_lv(scan, 0, 4096) : -ENOMEM;
+}
+
+static int find_lv_past_the_disk(struct scan *scan)
+{
+	return find_lv(scan, DISK_SIZE - 512, 4096);
+}
+
+static int find_lv_that_is_longer(struct scan *scan)
+{
+	return find_lv(scan, 0, 4608);
+}
+
+static int find_lv_that_is_shorter(struct scan *scan)
+{
+	return find_lv(scan, 0, 3584);
+}
+
+static int find_lv_with_nothing(struct scan *scan)
+{
+	return find_lv(scan, 0, 0);
+}
+
+static void a_logical_volume_lies_on_the_disk_and_is_whole(void)
+{
+	static const scan_look_fn lies[] = {
+		find_lv_past_the_disk, find_lv_that_is_longer, find_lv_that_is_shorter,
+		find_lv_with_nothing,
+	};
+	const struct guest_range *ranges;
+	struct guest *guest;
+	size_t len;
+
+	set_up();
+	CU_ASSERT_EQUAL_FATAL(guest_start(&guest, img, NULL, find_whole_lv, NULL), 0);
+	CU_ASSERT_EQUAL(guest_ranges(guest, 0, &ranges, &len, NULL), -EINVAL);
+	CU_ASSERT_EQUAL_FATAL(guest_ranges(guest, 1, &ranges, &len, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(len, 2);
+	CU_ASSERT(ranges[0].start == 8192 && ranges[0].len == 4096);
+	CU_ASSERT(ranges[1].start == 0 && ranges[1].len == 4096);
+	guest_close(guest);
+	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+		CU_ASSERT_EQUAL_FATAL(guest_start(&guest, img, NULL, lies[i], NULL), 0);
+		CU_ASSERT_EQUAL(guest_ranges(guest, 0, &ranges, &len, NULL), -EPROTO);
+		guest_close(guest);
+	}
+	tear_down();
+}
+
 static int find_free_room_past_the_disk(struct scan *scan)
 {
 	if (!scan_add_volume(scan))
@@ -344,7 +407,7 @@ static void what_it_says_is_cut_to_size(void)
 
 	set_up();
 	CU_ASSERT_EQUAL_FATAL(guest_start(&guest, img, NULL, find_text_without_end, NULL), 0);
-	CU_ASSERT_EQUAL(strlen(guest_volume(guest, 0)->name), GUEST_NAME_MAX - 1);
+	CU_ASSERT_EQUAL(strlen(guest_volume(guest, 0)->name), GUEST_LONG_NAME_MAX - 1);
 	CU_ASSERT_EQUAL(guest_volume(guest, 0)->name[0], '?');
 	CU_ASSERT_EQUAL(strlen(guest_volume(guest, 0)->why), GUEST_WHY_MAX - 1);
 	guest_close(guest);
@@ -417,6 +480,7 @@ int main(int argc, char **argv)
 		TEST(an_honest_child_is_heard),
 		TEST(ranges_go_on_over_many_messages),
 		TEST(a_child_that_misbehaves_is_given_up),
+		TEST(a_logical_volume_lies_on_the_disk_and_is_whole),
 		TEST(what_it_says_is_cut_to_size),
 		TEST(it_can_be_stopped),
 		TEST(an_error_of_the_image_keeps_its_sentence),

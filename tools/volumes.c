@@ -154,7 +154,7 @@ void volumes_print(const struct guest *guest, const bool *is_selected)
 	}
 	for (size_t i = 0; i < guest_volumes(guest); i++) {
 		const struct guest_volume *volume = guest_volume(guest, i);
-		char name[128], used[32], room[32], text[GUEST_WHY_MAX + 32];
+		char name[GUEST_LONG_NAME_MAX + 64], used[32], room[32], text[GUEST_WHY_MAX + 32];
 		const char *reason = reason_of(guest, i, !is_selected || is_selected[i], text,
 					       sizeof(text));
 
@@ -180,7 +180,7 @@ void volumes_warn(const char *image, const struct guest *guest, const bool *is_s
 		say("%s: left alone: %s", image, disk->why);
 	for (size_t i = 0; i < guest_volumes(guest); i++) {
 		const struct guest_volume *volume = guest_volume(guest, i);
-		char name[128];
+		char name[GUEST_LONG_NAME_MAX + 64];
 
 		if (!is_mendable(volume) ||
 		    (!is_selected[i] && volume->state != GUEST_HIBERNATED))

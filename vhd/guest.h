@@ -14,6 +14,7 @@
 
 #define GUEST_NAME_MAX 40
 #define GUEST_WHY_MAX 200
+#define GUEST_LONG_NAME_MAX 256	/* "group/volume", as long as LVM makes them */
 
 enum guest_state {
 	GUEST_NOTHING,		/* no filesystem to judge: reserved, empty, a container */
@@ -30,11 +31,12 @@ struct guest_volume {
 	bool is_logical;	/* an LV of LVM: its start is 0, its length its own */
 	uint64_t start, length;	/* bytes of the disk */
 	char type[GUEST_NAME_MAX];	/* the partition's, as the table has it; "lvm" for an LV */
-	char name[GUEST_NAME_MAX];	/* an LV's "group/volume", a GPT partition's; or empty */
+	char name[GUEST_LONG_NAME_MAX];	/* an LV's "group/volume", a GPT partition's; or empty */
 	char filesystem[GUEST_NAME_MAX];	/* "ext4", "ntfs", "luks", ...; empty: none known */
 	enum guest_state state;
 	char why[GUEST_WHY_MAX];	/* one sentence, unless clean */
 	uint64_t used, free;	/* bytes; 0 unless clean */
+	bool is_readonly;	/* an LV that its group says not to write to */
 };
 
 /* What holds of the disk as a whole. */
@@ -43,6 +45,11 @@ struct guest_disk {
 	enum guest_state state;	/* of the table: CLEAN, or DAMAGED or UNSUPPORTED, and then */
 	char why[GUEST_WHY_MAX];	/* what is wrong: nothing on the disk is free */
 	bool is_hibernated;	/* a volume's system sleeps: nothing on the disk is free */
+};
+
+/* Bytes of the disk. */
+struct guest_range {
+	uint64_t start, len;
 };
 
 struct guest;
@@ -68,12 +75,28 @@ int guest_open(struct guest **guest, vhd_image *img, const struct guest_opts *op
 /* The same for the partition table alone: no filesystem is looked for, nothing is free. */
 int guest_open_table(struct guest **guest, vhd_image *img, const struct guest_opts *opts,
 		     struct vhd_err *err);
+/*
+ * The same for the partitions, and the logical volumes of LVM in them: what has bytes of its own.
+ * A partition that is a physical volume says so by its filesystem, "lvm2", and is clean when its
+ * group is understood. Of the logical volumes those are told that the guest itself sees; one is
+ * clean when guest_ranges can tell where it lies, else it says why it cannot.
+ */
+int guest_open_volumes(struct guest **guest, vhd_image *img, const struct guest_opts *opts,
+		       struct vhd_err *err);
 void guest_close(struct guest *guest);
 
 /* What was found; guest's own. Volumes come in the order of the disk. */
 const struct guest_disk *guest_disk(const struct guest *guest);
 size_t guest_volumes(const struct guest *guest);
 const struct guest_volume *guest_volume(const struct guest *guest, size_t i);
+
+/*
+ * Where volume i lies, after guest_open_volumes: *len ranges of the disk, in the order of the
+ * volume, which together are as long as it is. They are the guest's own, and good until the next
+ * call with it. 0, -EINVAL for a volume that is not a clean logical one, -EPROTO, -ECANCELED.
+ */
+int guest_ranges(struct guest *guest, size_t i, const struct guest_range **ranges, size_t *len,
+		 struct vhd_err *err);
 
 /* Of which volumes guest_next_free tells: all, until one is deselected. 0 or -EPROTO. */
 int guest_select(struct guest *guest, const bool *is_selected, struct vhd_err *err);

@@ -29,7 +29,7 @@ struct guest {
 	struct guest_disk disk;
 	struct guest_volume *volumes;
 	size_t volumes_len;
-	struct wire_range *ranges;	/* WIRE_EXTENTS: what was told last */
+	struct guest_range *ranges;	/* WIRE_EXTENTS: what was told last */
 	size_t ranges_len, range;	/* range: where the last answer was */
 	uint64_t ranges_from;	/* told for this off, and */
 	bool is_told;		/* whether they were told at all */
@@ -259,7 +259,7 @@ int guest_select(struct guest *guest, const bool *is_selected, struct vhd_err *e
 static bool are_ranges_sane(const struct guest *guest, uint64_t off)
 {
 	for (size_t i = 0; i < guest->ranges_len; i++) {
-		const struct wire_range *r = &guest->ranges[i];
+		const struct guest_range *r = &guest->ranges[i];
 
 		if (r->start < off || r->start >= guest->size || !r->len ||
 		    r->len > guest->size - r->start)
@@ -269,9 +269,9 @@ static bool are_ranges_sane(const struct guest *guest, uint64_t off)
 	return true;
 }
 
-static int ask_ranges(struct guest *guest, uint64_t off, struct vhd_err *err)
+/* Asks what is answered by ranges. */
+static int hear_ranges(struct guest *guest, struct wire_head head, struct vhd_err *err)
 {
-	struct wire_head head = { .kind = WIRE_FREE, .off = off };
 	int rc = ask(guest, &head, NULL, err);
 
 	guest->is_told = false;
@@ -281,18 +281,25 @@ static int ask_ranges(struct guest *guest, uint64_t off, struct vhd_err *err)
 	    head.len / sizeof(*guest->ranges) > WIRE_EXTENTS)
 		return misbehaved(err);
 	guest->ranges_len = head.len / sizeof(*guest->ranges);
-	guest->range = 0;
-	guest->ranges_from = off;
-	rc = get(guest, guest->ranges, head.len, err);
+	return get(guest, guest->ranges, head.len, err);
+}
+
+static int ask_ranges(struct guest *guest, uint64_t off, struct vhd_err *err)
+{
+	struct wire_head head = { .kind = WIRE_FREE, .off = off };
+	int rc = hear_ranges(guest, head, err);
+
 	if (rc)
 		return rc;
+	guest->range = 0;
+	guest->ranges_from = off;
 	if (!are_ranges_sane(guest, off))
 		return misbehaved(err);
 	guest->is_told = true;
 	return 0;
 }
 
-static uint64_t end_of(const struct wire_range *range)
+static uint64_t end_of(const struct guest_range *range)
 {
 	return range->start + range->len;
 }
@@ -313,7 +320,7 @@ static bool is_answered(struct guest *guest, uint64_t off)
 int guest_next_free(struct guest *guest, uint64_t off, uint64_t *start, uint64_t *len,
 		    struct vhd_err *err)
 {
-	const struct wire_range *r;
+	const struct guest_range *r;
 	int rc;
 
 	if (!is_answered(guest, off)) {
@@ -327,6 +334,39 @@ int guest_next_free(struct guest *guest, uint64_t off, uint64_t *start, uint64_t
 	*start = r->start > off ? r->start : off;
 	*len = end_of(r) - *start;
 	return 1;
+}
+
+/* Each on the disk and not empty, and all of the volume. */
+static bool are_places_sane(const struct guest *guest, uint64_t length)
+{
+	for (size_t i = 0; i < guest->ranges_len; i++) {
+		const struct guest_range *r = &guest->ranges[i];
+
+		if (!r->len || r->len > length || r->start > guest->size ||
+		    r->len > guest->size - r->start)
+			return false;
+		length -= r->len;
+	}
+	return !length;
+}
+
+int guest_ranges(struct guest *guest, size_t i, const struct guest_range **ranges, size_t *len,
+		 struct vhd_err *err)
+{
+	const struct guest_volume *volume = &guest->volumes[i];
+	struct wire_head head = { .kind = WIRE_PLACES, .off = i };
+	int rc;
+
+	if (!volume->is_logical || volume->state != GUEST_CLEAN)
+		return vhd_err_set(err, -EINVAL, "%s has no place", volume->name);
+	rc = hear_ranges(guest, head, err);
+	if (rc)
+		return rc;
+	if (!are_places_sane(guest, volume->length))
+		return misbehaved(err);
+	*ranges = guest->ranges;
+	*len = guest->ranges_len;
+	return 0;
 }
 
 const char *guest_state_word(enum guest_state state)

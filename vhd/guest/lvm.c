@@ -5,14 +5,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int lvm_read(struct lvm *lvm, const struct window *pv, struct verdict *verdict)
+static int read_pv(struct lvm *lvm, const struct window *pv, bool is_part, struct verdict *verdict)
 {
 	struct lvm_label label;
 	struct lvm_text text = { 0 };
-	struct lvm_group group = { .text = &text, .lvm = lvm, .verdict = verdict };
+	struct lvm_group group = {
+		.text = &text, .lvm = lvm, .verdict = verdict, .is_part = is_part,
+	};
 	int rc = lvm_read_label(&label, pv, verdict);
 
-	*lvm = (struct lvm){ 0 };
+	*lvm = (struct lvm){ .text_crc = label.text_crc };
 	if (rc > 0) {
 		rc = lvm_parse(&text, label.text, label.text_len);
 		if (!rc)
@@ -23,6 +25,16 @@ int lvm_read(struct lvm *lvm, const struct window *pv, struct verdict *verdict)
 	free(text.nodes);
 	free(label.text);
 	return rc;
+}
+
+int lvm_read(struct lvm *lvm, const struct window *pv, struct verdict *verdict)
+{
+	return read_pv(lvm, pv, false, verdict);
+}
+
+int lvm_read_part(struct lvm *lvm, const struct window *pv, struct verdict *verdict)
+{
+	return read_pv(lvm, pv, true, verdict);
 }
 
 void lvm_destroy(struct lvm *lvm)
@@ -72,7 +84,7 @@ static int read_linear(const struct window *window, void *buf, size_t len, uint6
 
 int lvm_window(struct window *window, const struct lvm_lv *lv, const struct window *pv)
 {
-	if (!lv->is_linear || !lv->segments_len)
+	if (!lv->is_linear || lv->is_partial || !lv->segments_len)
 		return -EINVAL;
 	*window = (struct window){
 		.read = read_linear, .size = lv->size, .outer = pv,

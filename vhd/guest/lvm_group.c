@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The volume group in LVM2's metadata: whether it is one that is served, and all on this disk. */
+#include <stdio.h>
 #include <string.h>
 
 #include "vhd/guest/lvm_private.h"
@@ -76,23 +77,41 @@ static int check_group(struct lvm_group *group)
 	return 1;
 }
 
-/* The only physical volume, which must be this one and have room for its extents. */
-static int check_pv(struct lvm_group *group, const struct lvm_label *label,
-		    const struct window *window)
+/* The one of the group's physical volumes that this is: NULL with a verdict if it is none. */
+static const struct lvm_node *find_pv(struct lvm_group *group, const struct lvm_label *label)
 {
 	const struct lvm_text *text = group->text;
 	const struct lvm_node *pvs = lvm_child(text, group->root, "physical_volumes");
 	const struct lvm_node *pv = pvs && pvs->is_section ? lvm_next_child(text, pvs, NULL) : NULL;
+
+	if (!pv || !pv->is_section) {
+		lvm_not_understood(group, "the list of physical volumes");
+		return NULL;
+	}
+	group->pvs = pvs;
+	if (!group->is_part && lvm_next_child(text, pvs, pv)) {
+		verdict_set(group->verdict, GUEST_UNSUPPORTED,
+			    "its volume group has more physical volumes than this one");
+		return NULL;
+	}
+	while (pv && !(pv->is_section && is_uuid(lvm_string(text, pv, "id"), label->uuid)))
+		pv = lvm_next_child(text, pvs, pv);
+	if (!pv)
+		verdict_set(group->verdict, GUEST_DAMAGED,
+			    "its metadata is that of another physical volume");
+	return pv;
+}
+
+/* The physical volume, which must have room for its extents. */
+static int check_pv(struct lvm_group *group, const struct lvm_label *label,
+		    const struct window *window)
+{
+	const struct lvm_text *text = group->text;
+	const struct lvm_node *pv = find_pv(group, label);
 	uint64_t start, unit, end;
 
-	if (!pv || !pv->is_section)
-		return lvm_not_understood(group, "the list of physical volumes");
-	if (lvm_next_child(text, pvs, pv))
-		return verdict_set(group->verdict, GUEST_UNSUPPORTED,
-				   "its volume group has more physical volumes than this one");
-	if (!is_uuid(lvm_string(text, pv, "id"), label->uuid))
-		return verdict_set(group->verdict, GUEST_DAMAGED,
-				   "its metadata is that of another physical volume");
+	if (!pv)
+		return 0;
 	if (!lvm_are_all_of(text, pv, "flags", "") ||
 	    !lvm_are_all_of(text, pv, "status", "ALLOCATABLE"))
 		return lvm_not_understood(group, "a flag");
@@ -125,6 +144,9 @@ int lvm_read_group(struct lvm_group *group, const struct lvm_label *label,
 		rc = check_pv(group, label, window);
 	if (rc <= 0)
 		return rc;
+	snprintf(group->lvm->group, sizeof(group->lvm->group), "%.*s",
+		 (int)lvm_string(group->text, group->root, "id").len,
+		 lvm_string(group->text, group->root, "id").p);
 	rc = freemap_init(&group->lvm->free, group->first, (uint32_t)group->unit, group->count);
 	if (rc)
 		return rc;

@@ -156,6 +156,7 @@ static int load_text(struct lvm_label *label, const struct window *pv, const str
 	}
 	label->text = buf;
 	label->text_len = text->len;
+	label->text_crc = text->crc;
 	return 1;
 }
 

@@ -12,10 +12,24 @@
 
 #define MAX_LVS 1024
 
+static bool is_same(struct lvm_str a, struct lvm_str b)
+{
+	return a.len == b.len && memcmp(a.p, b.p, a.len) == 0;
+}
+
 static bool is_our_pv(const struct lvm_group *group, const struct lvm_item *item)
 {
-	return item->is_string && item->str.len == group->pv.len &&
-	       memcmp(item->str.p, group->pv.p, item->str.len) == 0;
+	return item->is_string && is_same(item->str, group->pv);
+}
+
+static bool is_any_pv(const struct lvm_group *group, const struct lvm_item *item)
+{
+	const struct lvm_node *pv = NULL;
+
+	while ((pv = lvm_next_child(group->text, group->pvs, pv)))
+		if (item->is_string && is_same(item->str, pv->name))
+			return true;
+	return false;
 }
 
 /* The next item that is a number and comes behind the name of our physical volume. */
@@ -112,30 +126,40 @@ static int take_segment(struct lvm_group *group, const struct lvm_node *segment,
 	return rc;
 }
 
-/* A segment that is one run of extents of our volume: then where that is. */
+/* A segment that is one run of extents of a physical volume: then of which, and where that is. */
 static bool is_plain(const struct lvm_group *group, const struct lvm_node *segment,
-		     uint64_t *extent)
+		     struct lvm_item *pv, uint64_t *extent)
 {
 	const struct lvm_node *stripes = lvm_child(group->text, segment, "stripes");
 	struct lvm_items items = { stripes ? stripes->value : (struct lvm_str){ "", 0 } };
-	struct lvm_item pv, place, more;
+	struct lvm_item place, more;
 	uint64_t number;
 
 	if (!lvm_is(lvm_string(group->text, segment, "type"), "striped") ||
 	    !lvm_number(group->text, segment, "stripe_count", &number) || number != 1 ||
-	    !lvm_next_item(&items, &pv) || !lvm_next_item(&items, &place) ||
+	    !lvm_next_item(&items, pv) || !lvm_next_item(&items, &place) ||
 	    lvm_next_item(&items, &more))
 		return false;
 	*extent = place.number;
-	return is_our_pv(group, &pv) && !place.is_string;
+	return is_any_pv(group, pv) && !place.is_string;
 }
 
-static int add_segment(const struct lvm_group *group, struct lvm_lv *lv, uint64_t extent,
-		       uint64_t start, uint64_t count)
+/* The next count extents of a volume, from start on, if they are ours and it is linear so far. */
+static int add_segment(const struct lvm_group *group, struct lvm_lv *lv,
+		       const struct lvm_node *segment, uint64_t start, uint64_t count)
 {
-	struct lvm_segment *segments = reallocarray(lv->segments, lv->segments_len + 1,
-						    sizeof(*segments));
+	struct lvm_segment *segments;
+	struct lvm_item pv;
+	uint64_t extent;
 
+	lv->is_linear = lv->is_linear && is_plain(group, segment, &pv, &extent);
+	if (!lv->is_linear)
+		return 1;
+	if (!is_our_pv(group, &pv)) {
+		lv->is_partial = true;
+		return 1;
+	}
+	segments = reallocarray(lv->segments, lv->segments_len + 1, sizeof(*segments));
 	if (!segments)
 		return -ENOMEM;
 	lv->segments = segments;
@@ -151,10 +175,10 @@ static int read_segments(struct lvm_group *group, const struct lvm_node *node,
 			 struct lvm_lv *lv)
 {
 	const struct lvm_node *child = NULL;
-	uint64_t next = 0, segments = 0, start, count, extent, said;
+	uint64_t next = 0, segments = 0, start, count, said;
 
 	while ((child = lvm_next_child(group->text, node, child))) {
-		int rc = 1;
+		int rc;
 
 		if (!is_segment(child))
 			continue;
@@ -163,10 +187,7 @@ static int read_segments(struct lvm_group *group, const struct lvm_node *node,
 			return rc;
 		if (start != next || !count || __builtin_add_overflow(next, count, &next))
 			return lvm_not_understood(group, "the order of segments");
-		if (!is_plain(group, child, &extent))
-			lv->is_linear = false;
-		if (lv->is_linear)
-			rc = add_segment(group, lv, extent, start, count);
+		rc = add_segment(group, lv, child, start, count);
 		if (rc <= 0)
 			return rc;
 		segments++;
@@ -222,9 +243,11 @@ static int read_lv(struct lvm_group *group, const struct lvm_node *node, struct 
 	for (char *p = lv->name; *p; p++)
 		if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f)
 			*p = '?';
+	lv->is_visible = has_item(text, node, "status", "VISIBLE");
+	lv->is_readonly = !has_item(text, node, "status", "WRITE");
 	lv->is_linear = lvm_are_all_of(text, node, "status", "READ WRITE VISIBLE FIXED_MINOR") &&
-			has_item(text, node, "status", "VISIBLE") &&
-			lvm_are_all_of(text, node, "flags", "") && !is_named_by_others(group, node);
+			lv->is_visible && lvm_are_all_of(text, node, "flags", "") &&
+			!is_named_by_others(group, node);
 	return read_segments(group, node, lv);
 }
 

@@ -21,6 +21,7 @@ struct lvm_label {
 	size_t areas_len;
 	char *text;		/* the caller's to free; ends in a NUL beyond text_len */
 	size_t text_len;
+	uint32_t text_crc;
 };
 
 /* 1 when there is a text; 0 when there is a verdict instead; or -errno. */
@@ -78,6 +79,8 @@ bool lvm_next_item(struct lvm_items *items, struct lvm_item *item);
 struct lvm_group {
 	const struct lvm_text *text;
 	const struct lvm_node *root, *lvs;	/* lvs: NULL when there are none */
+	const struct lvm_node *pvs;
+	bool is_part;		/* other physical volumes are allowed */
 	struct lvm_str pv;	/* its name in the text */
 	uint64_t unit, first, count;	/* bytes of an extent, before the first one; how many */
 	uint64_t taken;		/* places in the text where a segment has extents of ours */

@@ -12,6 +12,7 @@ void scan_destroy(struct scan *scan)
 		freemap_destroy(&scan->maps[i]);
 	free(scan->maps);
 	free(scan->sources);
+	free(scan->places);
 	free(scan->volumes);
 	free(scan->is_selected);
 	*scan = (struct scan){ .memfd = -1 };
@@ -61,6 +62,20 @@ int scan_add_source(struct scan *scan, const struct scan_source *source)
 	scan->sources = sources;
 	sources[scan->sources_len] = *source;
 	sources[scan->sources_len++].volume = scan->volumes_len - 1;
+	return 0;
+}
+
+int scan_add_place(struct scan *scan, uint64_t start, uint64_t len)
+{
+	struct scan_place *places = reallocarray(scan->places, scan->places_len + 1,
+						 sizeof(*places));
+
+	if (!places)
+		return -ENOMEM;
+	scan->places = places;
+	places[scan->places_len++] = (struct scan_place){
+		.volume = scan->volumes_len - 1, .range = { .start = start, .len = len },
+	};
 	return 0;
 }
 

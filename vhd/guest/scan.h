@@ -23,6 +23,12 @@ struct scan_source {
 };
 #define SCAN_ALL_FREE SIZE_MAX
 
+/* A stretch of a logical volume. */
+struct scan_place {
+	size_t volume;
+	struct guest_range range;
+};
+
 struct scan {
 	const struct window *disk;
 	int memfd;		/* for a second opinion, or -1 */
@@ -35,6 +41,8 @@ struct scan {
 	size_t maps_len;
 	struct scan_source *sources;	/* sorted by start once scan_settle has been called */
 	size_t sources_len;
+	struct scan_place *places;	/* of each volume in its own order */
+	size_t places_len;
 };
 
 void scan_destroy(struct scan *scan);
@@ -46,6 +54,8 @@ struct guest_volume *scan_add_volume(struct scan *scan);
 int scan_add_map(struct scan *scan, struct freemap freemap, size_t *map);
 /* Adds a source of the last volume that was added. 0 or -ENOMEM. */
 int scan_add_source(struct scan *scan, const struct scan_source *source);
+/* Adds the next stretch of the last volume that was added. 0 or -ENOMEM. */
+int scan_add_place(struct scan *scan, uint64_t start, uint64_t len);
 
 /* Sorts the sources. Of those that overlap none counts: nobody knows whose the room is. */
 void scan_settle(struct scan *scan);
@@ -58,6 +68,8 @@ bool scan_next(const struct scan *scan, uint64_t off, uint64_t *start, uint64_t 
 typedef int (*scan_look_fn)(struct scan *scan);
 /* The partitions alone, as the table has them. */
 int scan_table(struct scan *scan);
+/* Partitions, and where the logical volumes in them lie. */
+int scan_volumes(struct scan *scan);
 /* Everything: filesystems, verdicts, free maps. */
 int scan_everything(struct scan *scan);
 

@@ -100,7 +100,7 @@ static void choose(struct server *server, uint32_t len)
 
 static void tell_ranges(struct server *server, uint64_t off)
 {
-	static struct wire_range ranges[WIRE_EXTENTS];
+	static struct guest_range ranges[WIRE_EXTENTS];
 	struct wire_head head = { .kind = WIRE_RANGES };
 	size_t n = 0;
 
@@ -109,6 +109,22 @@ static void tell_ranges(struct server *server, uint64_t off)
 		off = ranges[n].start + ranges[n].len;
 		n++;
 	}
+	head.len = (uint32_t)(n * sizeof(ranges[0]));
+	put(server->fd, &head, sizeof(head));
+	put(server->fd, ranges, head.len);
+}
+
+/* scan_volumes adds no volume of more places than one message carries. */
+static void tell_places(struct server *server, uint64_t volume)
+{
+	static struct guest_range ranges[WIRE_EXTENTS];
+	struct wire_head head = { .kind = WIRE_RANGES };
+	const struct scan *scan = &server->scan;
+	size_t n = 0;
+
+	for (size_t i = 0; n < WIRE_EXTENTS && i < scan->places_len; i++)
+		if (scan->places[i].volume == volume)
+			ranges[n++] = scan->places[i].range;
 	head.len = (uint32_t)(n * sizeof(ranges[0]));
 	put(server->fd, &head, sizeof(head));
 	put(server->fd, ranges, head.len);
@@ -133,6 +149,8 @@ void wire_serve(int fd, int memfd, void *arg)
 			choose(&server, head.len);
 		else if (head.kind == WIRE_FREE)
 			tell_ranges(&server, head.off);
+		else if (head.kind == WIRE_PLACES)
+			tell_places(&server, head.off);
 		else
 			return;
 	}

@@ -22,12 +22,14 @@ enum wire_kind {
 	WIRE_LOOK = 1,		/* what is there? */
 	WIRE_SELECT,		/* len bytes: 1 for each volume that is wanted */
 	WIRE_FREE,		/* free ranges from off on */
+	WIRE_PLACES,		/* where the logical volume of number off lies */
 	WIRE_BYTES,		/* what was asked for: code 0 and len bytes, or -errno and none */
 	/* the child's */
 	WIRE_READ,		/* wants want bytes at off */
 	WIRE_FOUND,		/* struct guest_disk, and len / sizeof of struct guest_volume */
 	WIRE_SELECTED,
-	WIRE_RANGES,		/* struct wire_range: the next ones; fewer than fit: the last */
+	WIRE_RANGES,		/* struct guest_range: the next free ones, and fewer than fit are
+				 * the last; or all places */
 	WIRE_FAILED,		/* code: it could not be looked at */
 };
 
@@ -36,10 +38,6 @@ struct wire_head {
 	int32_t code;
 	uint32_t want;
 	uint64_t off;
-};
-
-struct wire_range {
-	uint64_t start, len;
 };
 
 /* guest.c: starts a child that looks at the disk in this way. As guest_open. */
