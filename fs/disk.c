@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/content.h"
 #include "fs/disk.h"
 #include "fs/overlay.h"
 #include "fs/partitions.h"
@@ -228,17 +229,17 @@ static int allocated(struct disk *disk, uint64_t *bytes, struct vhd_err *err)
 static int allocated_in(struct disk *disk, const struct file *file, uint64_t *bytes,
 			struct vhd_err *err)
 {
-	uint64_t off = file->start, end = file->start + file->size;
-	struct vhd_extent extent;
+	uint64_t off = 0, len;
+	bool is_data;
 	int ret = 0;
 
 	*bytes = 0;
-	while (off < end && (ret = vhd_next_extent(disk->img, off, end - off, &extent, err)) > 0) {
-		if (extent.is_data)
-			*bytes += extent.len;
-		off = extent.off + extent.len;
+	for (; !ret && off < file->size; off += len) {
+		ret = content_next(disk, file, off, &len, &is_data, err);
+		if (!ret && is_data)
+			*bytes += len;
 	}
-	return ret < 0 ? ret : 0;
+	return ret;
 }
 
 static struct timespec mtime_of(struct disk *disk)
@@ -252,7 +253,7 @@ int disk_stat(struct disk *disk, const struct file *file, struct stat *st, struc
 {
 	struct disk_attr attr;
 	uint64_t bytes;
-	int ret = file->size == disk->size ? allocated(disk, &bytes, err) :
+	int ret = file == disk->files.list ? allocated(disk, &bytes, err) :
 					     allocated_in(disk, file, &bytes, err);
 
 	if (ret < 0)
@@ -261,7 +262,7 @@ int disk_stat(struct disk *disk, const struct file *file, struct stat *st, struc
 	attr = disk->attr;
 	pthread_mutex_unlock(&disk->attr_lock);
 	*st = (struct stat) {
-		.st_mode = S_IFREG | attr.mode,
+		.st_mode = S_IFREG | (attr.mode & (file->is_readonly ? 0555 : 0777)),
 		.st_nlink = 1,
 		.st_uid = attr.uid,
 		.st_gid = attr.gid,

@@ -2,7 +2,7 @@
 /*
  * The FUSE operations: each takes one request to the engine and sends exactly one reply.
  *
- * A file is a disk, or a partition of it: its size is what it is. Truncating to that size is fine;
+ * A file is a disk, or a part of one: its size is what it is. Truncating to that size is fine;
  * O_TRUNC (which reaches us as a truncation to 0 with no handle, as does truncate(2) by name) is
  * ignored as on a block device, or every `dd of=disk.raw` would wipe the disk; any other size is
  * refused. A write behind the end is ENOSPC, as on a block device.
@@ -14,10 +14,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/content.h"
 #include "fs/disk.h"
 #include "fs/loop.h"
 #include "fs/ops.h"
 #include "fs/reply.h"
+#include "fs/tree.h"
 
 /* What fi->fh says of an open file. */
 enum { HANDLE_READER, HANDLE_WRITER };
@@ -51,14 +53,17 @@ static void op_init(void *data, struct fuse_conn_info *conn)
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct disk *disk = disk_of(req);
-	const struct file *file = files_find(&disk->files, name);
+	fuse_ino_t ino;
 
-	if (disk->is_root || parent != FUSE_ROOT_ID)
+	if (tree_file(disk, parent)) {
 		fuse_reply_err(req, ENOTDIR);
-	else if (!file)
-		fuse_reply_err(req, ENOENT);
+		return;
+	}
+	ino = tree_find(disk, tree_folder(disk, parent), name);
+	if (ino)
+		reply_entry(req, disk, ino);
 	else
-		reply_entry(req, disk, file);
+		fuse_reply_err(req, ENOENT);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -93,7 +98,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 		       struct fuse_file_info *fi)
 {
 	struct disk *disk = disk_of(req);
-	const struct file *file = reply_file(disk, ino);
+	const struct file *file = tree_file(disk, ino);
 	int ret;
 
 	if (!file) {
@@ -119,52 +124,56 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	reply_attr(req, disk, ino);
 }
 
-/* The entry at off, counted from 0: ".", "..", and the files. */
-static size_t add_entry(fuse_req_t req, char *buf, size_t size, off_t off)
+/*
+ * The entry at *off of the folder, which is made that of the next one: ".", "..", and then what
+ * has at least the number off. The bytes that it takes, 0 at the end.
+ */
+static size_t add_entry(fuse_req_t req, fuse_ino_t ino, char *buf, size_t size, off_t *off)
 {
-	const struct disk *disk = disk_of(req);
-	struct stat st = { .st_ino = FUSE_ROOT_ID, .st_mode = S_IFDIR };
-	const char *name = off ? ".." : ".";
+	struct disk *disk = disk_of(req);
+	size_t folder = tree_folder(disk, ino);
+	struct stat st = { .st_ino = ino, .st_mode = S_IFDIR };
+	const char *name = ".";
 
-	if (off >= 2) {
-		const struct file *file = &disk->files.list[off - 2];
-
-		name = file->name;
-		st.st_ino = reply_ino(disk, file);
-		st.st_mode = S_IFREG;
+	if (*off == 1) {
+		name = "..";
+		st.st_ino = tree_folder_ino(disk, disk->files.folders[folder].parent);
+	} else if (*off) {
+		st.st_ino = tree_next(disk, folder, *off, &name);
+		if (!st.st_ino)
+			return 0;
+		st.st_mode = tree_file(disk, st.st_ino) ? S_IFREG : S_IFDIR;
+		*off = st.st_ino;
 	}
-	return fuse_add_direntry(req, buf, size, name, &st, off + 1);
+	++*off;
+	return fuse_add_direntry(req, buf, size, name, &st, *off);
 }
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		       struct fuse_file_info *fi)
 {
 	struct disk *disk = disk_of(req);
-	const off_t count = 2 + disk->files.len;
 	size_t used = 0;
 	size_t need;
 	char buf[4096];
 
 	(void)fi;
-	if (reply_file(disk, ino)) {
+	if (tree_file(disk, ino)) {
 		fuse_reply_err(req, ENOTDIR);
 		return;
 	}
 	if (size > sizeof(buf))
 		size = sizeof(buf);
-	for (; off < count; off++) {
-		need = add_entry(req, buf + used, size - used, off);
-		if (need > size - used)
-			break;
+	while ((need = add_entry(req, ino, buf + used, size - used, &off)) &&
+	       need <= size - used)
 		used += need;
-	}
 	fuse_reply_buf(req, buf, used);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct disk *disk = disk_of(req);
-	struct file *file = reply_file(disk, ino);
+	struct file *file = tree_file(disk, ino);
 	bool is_writer = (fi->flags & O_ACCMODE) != O_RDONLY;
 	bool keep_cache;
 
@@ -172,7 +181,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, EISDIR);
 		return;
 	}
-	if (is_writer && disk->is_readonly) {
+	if (is_writer && (disk->is_readonly || file->is_readonly)) {
 		fuse_reply_err(req, EROFS);
 		return;
 	}
@@ -212,7 +221,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct disk *disk = disk_of(req);
 
-	files_close(&disk->files, reply_file(disk, ino), fi->fh == HANDLE_WRITER);
+	files_close(&disk->files, tree_file(disk, ino), fi->fh == HANDLE_WRITER);
 	op_flush(req, ino, fi);
 }
 
@@ -236,13 +245,13 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
 	struct disk *disk = disk_of(req);
-	const struct file *file = reply_file(disk, ino);
+	const struct file *file = tree_file(disk, ino);
 	size_t len = clip(file, size < OPS_MAX_IO ? size : OPS_MAX_IO, off);
 	char *buf = loop_buffer();
 	struct vhd_err err;
 
 	(void)fi;
-	if (len && vhd_pread(disk->img, buf, len, file->start + off, &err) < 0)
+	if (len && content_read(disk, file, buf, len, off, &err) < 0)
 		reply_failure(req, &err);
 	else
 		fuse_reply_buf(req, buf, len);
@@ -252,7 +261,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		     struct fuse_file_info *fi)
 {
 	struct disk *disk = disk_of(req);
-	const struct file *file = reply_file(disk, ino);
+	const struct file *file = tree_file(disk, ino);
 	size_t len = clip(file, size, off);
 	struct vhd_err err;
 	int ret;
@@ -262,7 +271,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		fuse_reply_err(req, ENOSPC);
 		return;
 	}
-	ret = vhd_pwrite(disk->img, buf, len, file->start + off, &err);
+	ret = content_write(disk, file, buf, len, off, &err);
 	disk_wrote(disk);	/* also after an error: a part of it may have been written */
 	if (ret < 0)
 		reply_failure(req, &err);
@@ -279,7 +288,7 @@ static void reply_zero(fuse_req_t req, const struct file *file, uint64_t len, ui
 
 	len = clip(file, len, off);
 	if (len) {
-		ret = vhd_zero(disk->img, len, file->start + off, how, &err);
+		ret = content_zero(disk, file, len, off, how, &err);
 		disk_wrote(disk);
 	}
 	if (ret < 0)
@@ -297,7 +306,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 			 struct fuse_file_info *fi)
 {
 	struct disk *disk = disk_of(req);
-	const struct file *file = reply_file(disk, ino);
+	const struct file *file = tree_file(disk, ino);
 
 	(void)fi;
 	if (mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
@@ -316,22 +325,24 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 static int seek_extent(struct disk *disk, const struct file *file, uint64_t *pos, bool is_data,
 		       struct vhd_err *err)
 {
-	struct vhd_extent extent;
+	bool is_found = false;
+	uint64_t len;
 	int ret = 0;
 
-	while (*pos < file->size &&
-	       (ret = vhd_next_extent(disk->img, file->start + *pos, file->size - *pos, &extent,
-				      err)) > 0 &&
-	       extent.is_data != is_data)
-		*pos += extent.len;
-	return ret < 0 ? ret : 0;
+	while (!ret && *pos < file->size) {
+		ret = content_next(disk, file, *pos, &len, &is_found, err);
+		if (ret || is_found == is_data)
+			break;
+		*pos += len;
+	}
+	return ret;
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		     struct fuse_file_info *fi)
 {
 	struct disk *disk = disk_of(req);
-	const struct file *file = reply_file(disk, ino);
+	const struct file *file = tree_file(disk, ino);
 	struct vhd_err err;
 	uint64_t pos = off;
 

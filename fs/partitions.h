@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* -o partitions: a file for each partition of the disk. */
+/* -o partitions: a file for each partition and each logical volume of the disk. */
 #ifndef FS_PARTITIONS_H
 #define FS_PARTITIONS_H
 
@@ -7,7 +7,8 @@
 #include "vhd/vhd.h"
 
 /*
- * Adds a file for each partition of img, named as the kernel numbers them. 0; -EILSEQ for a damaged
+ * Adds a file for each partition of img, named as the kernel numbers them, and for each logical
+ * volume. 0; -EILSEQ for a damaged
  * table, -ENOTSUP for one that is not served, or -errno, the sentence in err. Forks: to be called
  * before there are threads.
  */

@@ -5,6 +5,7 @@
 
 #include "fs/reply.h"
 #include "fs/say.h"
+#include "fs/tree.h"
 
 /*
  * The kernel itself drops the times, the size and the blocks that it remembers at each write, so
@@ -16,19 +17,6 @@
 #define ENTRY_TIMEOUT 3600.0
 
 enum { QUIET_SECONDS = 60 };
-
-struct file *reply_file(struct disk *disk, fuse_ino_t ino)
-{
-	fuse_ino_t first = FUSE_ROOT_ID + !disk->is_root;
-
-	return ino >= first && ino - first < disk->files.len ? &disk->files.list[ino - first] :
-							       NULL;
-}
-
-fuse_ino_t reply_ino(const struct disk *disk, const struct file *file)
-{
-	return FUSE_ROOT_ID + !disk->is_root + (fuse_ino_t)(file - disk->files.list);
-}
 
 int reply_errno(int code)
 {
@@ -67,23 +55,23 @@ void reply_failure(fuse_req_t req, const struct vhd_err *err)
 	fuse_reply_err(req, reply_errno(err->code));
 }
 
-static void stat_folder(struct disk *disk, struct stat *st)
+static void stat_folder(struct disk *disk, size_t folder, struct stat *st)
 {
 	st->st_mode = S_IFDIR | disk->folder_mode;
-	st->st_nlink = 2;
+	st->st_nlink = 2 + tree_subfolders(disk, folder);
 	st->st_size = 0;
 	st->st_blocks = 0;
 }
 
 int reply_stat(struct disk *disk, fuse_ino_t ino, struct stat *st, struct vhd_err *err)
 {
-	const struct file *file = reply_file(disk, ino);
+	const struct file *file = tree_file(disk, ino);
 	int ret = disk_stat(disk, file ? file : disk->files.list, st, err);
 
 	if (ret < 0)
 		return ret;
 	if (!file)
-		stat_folder(disk, st);
+		stat_folder(disk, tree_folder(disk, ino), st);
 	st->st_ino = ino;
 	return 0;
 }
@@ -99,10 +87,10 @@ void reply_attr(fuse_req_t req, struct disk *disk, fuse_ino_t ino)
 		fuse_reply_attr(req, &st, ATTR_TIMEOUT);
 }
 
-void reply_entry(fuse_req_t req, struct disk *disk, const struct file *file)
+void reply_entry(fuse_req_t req, struct disk *disk, fuse_ino_t ino)
 {
 	struct fuse_entry_param entry = {
-		.ino = reply_ino(disk, file),
+		.ino = ino,
 		.attr_timeout = ATTR_TIMEOUT,
 		.entry_timeout = ENTRY_TIMEOUT,
 	};

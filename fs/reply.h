@@ -7,11 +7,6 @@
 #include "fs/fuse_api.h"
 #include "vhd/vhd.h"
 
-/* The file of an inode number, NULL for the folder. Where the mount's root is the file itself, its
- * number is FUSE_ROOT_ID. */
-struct file *reply_file(struct disk *disk, fuse_ino_t ino);
-fuse_ino_t reply_ino(const struct disk *disk, const struct file *file);
-
 /*
  * The positive errno for the kernel. Storage errors pass as they are; what is wrong with an image
  * is no word that a reader or writer of a disk knows, so it becomes EIO.
@@ -26,6 +21,6 @@ int reply_stat(struct disk *disk, fuse_ino_t ino, struct stat *st, struct vhd_er
 
 /* The two replies that carry attributes: each sends exactly one, an error if need be. */
 void reply_attr(fuse_req_t req, struct disk *disk, fuse_ino_t ino);
-void reply_entry(fuse_req_t req, struct disk *disk, const struct file *file);
+void reply_entry(fuse_req_t req, struct disk *disk, fuse_ino_t ino);
 
 #endif
