@@ -64,6 +64,7 @@ static int end_status(int ret)
 	case EREMOTEIO:
 	case ETIMEDOUT:
 	case ESTALE:
+	case ENOTCONN:
 		return END_IO_ERROR;
 	default:
 		return END_FAILED;

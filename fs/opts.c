@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The command line: what is ours, what is libfuse's, what an fstab line carries along. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "config.h"
+#include "fs/explain.h"
 #include "fs/opts.h"
 #include "fs/say.h"
 
@@ -378,19 +380,21 @@ static int make_folder_absolute(char **path)
 
 static int look_at_mountpoint(struct opts *opts)
 {
-	struct stat st;
+	struct statx st;
+	char why[PATH_MAX + 128];
 
-	if (stat(opts->mountpoint, &st) < 0) {
+	/* What the kernel remembers of a mount outlives its driver for a second. */
+	if (statx(AT_FDCWD, opts->mountpoint, AT_STATX_FORCE_SYNC, STATX_TYPE, &st) < 0) {
 		say("%s: cannot be mounted on %s: %s", opts->image, opts->mountpoint,
-		    strerror(errno));
+		    explain_mountpoint(errno, opts->mountpoint, why, sizeof(why)));
 		return -1;
 	}
-	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
+	if (!S_ISDIR(st.stx_mode) && !S_ISREG(st.stx_mode)) {
 		say("%s: cannot be mounted on %s: neither a directory nor a regular file",
 		    opts->image, opts->mountpoint);
 		return -1;
 	}
-	opts->mountpoint_is_file = S_ISREG(st.st_mode);
+	opts->mountpoint_is_file = S_ISREG(st.stx_mode);
 	if (opts->mountpoint_is_file && (opts->has_partitions || opts->has_writeback)) {
 		say("%s: cannot be mounted on %s: -o %s wants a directory", opts->image,
 		    opts->mountpoint, opts->has_partitions ? "partitions" : "writeback");

@@ -28,6 +28,7 @@ int reply_errno(int code)
 	case ENOLCK:
 	case ENOTSUP:
 	case EINVAL:
+	case ENOTCONN:		/* the host's mount is dead, and not ours */
 		return EIO;
 	default:
 		return -code;

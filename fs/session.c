@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fs/explain.h"
 #include "fs/ops.h"
 #include "fs/say.h"
 #include "fs/session.h"
@@ -138,7 +139,8 @@ int session_open(struct session *session, struct opts *opts, struct disk *disk)
 		}
 		snprintf(words, sizeof(words), "%s", strerror(-ret));
 	}
-	say("%s: cannot be mounted on %s: %s", opts->image, opts->mountpoint, words);
+	say("%s: cannot be mounted on %s: %s", opts->image, opts->mountpoint,
+	    explain_words(words));
 	session_close(session);
 	return mount_status();
 }

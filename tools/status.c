@@ -34,6 +34,7 @@ static enum status of_any(int code)
 	case EEXIST:
 		return STATUS_CANNOT_CREATE;
 	case EIO:
+	case ENOTCONN:		/* the driver of a mount that the image is on was killed */
 		return STATUS_IO;
 	case EBUSY:
 		return STATUS_IN_USE;

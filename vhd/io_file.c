@@ -302,6 +302,9 @@ int io_file_open(struct vhd_io **io, const char *path, bool is_readonly, struct 
 	file->fd = open(path, mode | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (file->fd < 0 && errno == EISDIR)
 		rc = vhd_err_set(err, -EILSEQ, "%s is not a VHD image but a folder", path);
+	else if (file->fd < 0 && errno == ENOTCONN)
+		rc = vhd_err_set(err, -ENOTCONN, "%s: cannot be opened: it is on a mount whose "
+				 "driver was killed; unmount that first", path);
 	else if (file->fd < 0)
 		rc = vhd_err_errno(err, -errno, "%s: cannot be opened for %s", path,
 				   is_readonly ? "reading" : "writing");
