@@ -12,26 +12,9 @@
 
 #include "fs/status.h"
 
-static mode_t dir_path(char *path, size_t size)
-{
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-
-	if (geteuid() == 0) {
-		snprintf(path, size, "/run/vhdfuse");
-		return 0755;
-	}
-	if (runtime && runtime[0] == '/')
-		snprintf(path, size, "%s/vhdfuse", runtime);
-	else
-		snprintf(path, size, "/tmp/vhdfuse-%u", (unsigned)geteuid());
-	return 0700;
-}
-
 /* The folder, made if need be, and only if nobody else can have put things there. */
-static int open_dir(void)
+static int try_dir(const char *path, mode_t mode)
 {
-	char path[4096];
-	mode_t mode = dir_path(path, sizeof(path));
 	struct stat st;
 	int fd;
 
@@ -44,6 +27,24 @@ static int open_dir(void)
 		return fd;
 	close(fd);
 	return -EPERM;
+}
+
+/* Root of a namespace of users is not the one whose /run is. */
+static int open_dir(void)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	char path[4096];
+	int fd = geteuid() == 0 ? try_dir("/run/vhdfuse", 0755) : -1;
+
+	if (fd < 0 && runtime && runtime[0] == '/') {
+		snprintf(path, sizeof(path), "%s/vhdfuse", runtime);
+		fd = try_dir(path, 0700);
+	}
+	if (fd < 0) {
+		snprintf(path, sizeof(path), "/tmp/vhdfuse-%u", (unsigned)geteuid());
+		fd = try_dir(path, 0700);
+	}
+	return fd;
 }
 
 /* Field 22 of /proc/self/stat; what stands in brackets before it may hold spaces. */

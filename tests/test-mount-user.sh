@@ -157,3 +157,25 @@ check_image "$TMP/user/a.vhd" 3
 mounts partitions
 u cmp -n 3000000 "$TMP/noise" "$M/p2"
 umounts partitions
+
+say "root of a namespace of his own"
+cat >"$TMP/in-namespace" <<'END'
+set -e
+test "$(id -u)" = 0
+"$1" "$3/a.vhd" "$3/mnt" -o partitions
+test "$(ls "$3/mnt")" = "$(printf 'disk.raw\np1\np2')"
+dd if="$4" of="$3/mnt/p1" bs=64k conv=notrunc status=none
+"$2" umount "$3/mnt"
+"$1" "$3/a.vhd" "$3/mnt" -o allow_other
+umount "$3/mnt"
+END
+if u unshare -Urm true 2>/dev/null; then
+	expect_status 0 u unshare -Urm bash "$TMP/in-namespace" "$VHDFUSE" "$VHDIMG" "$TMP/user" "$TMP/noise"
+	expect_equal "$(cat "$TMP/err")" ""
+	wait_for 10 "$VHDIMG" check "$TMP/user/a.vhd"	# umount(8) waits for nobody there
+	mounts ro,partitions
+	u cmp -n 3000000 "$TMP/noise" "$M/p1"
+	umounts partitions
+else
+	say "users have no namespaces here: left out"
+fi

@@ -4,11 +4,11 @@
  * closed the image, with its last status.
  *
  * What passes between the daemon and us is a file in a folder that only the daemon's user can write
- * (/run/vhdfuse for root, else $XDG_RUNTIME_DIR/vhdfuse, else /tmp/vhdfuse-UID), named
- * MAJOR:MINOR after the filesystem. The daemon holds an exclusive flock on it as long as it lives;
- * its last line, "status=N", is written once the image is closed. The file is opened before the
- * unmount, and what counts is what that descriptor says: when the mount is gone, its number may be
- * another's at once.
+ * (/run/vhdfuse for root, or $XDG_RUNTIME_DIR/vhdfuse, or /tmp/vhdfuse-UID: the first that can be
+ * had), named MAJOR:MINOR after the filesystem. The daemon holds an exclusive flock on it as long
+ * as it lives; its last line, "status=N", is written once the image is closed. The file is opened
+ * before the unmount, and what counts is what that descriptor says: when the mount is gone, its
+ * number may be another's at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -145,10 +145,8 @@ static void open_word(struct target *target)
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	char path[4096];
 
-	if (target->user == 0) {
-		try_folder(target, "/run/vhdfuse");
+	if (target->user == 0 && try_folder(target, "/run/vhdfuse"))
 		return;
-	}
 	if (runtime && *runtime && target->user == geteuid()) {
 		snprintf(path, sizeof(path), "%s/vhdfuse", runtime);
 		if (try_folder(target, path))

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,6 +71,24 @@ static int set_limit(int which, uint64_t value)
 #define IS_SANITIZED false
 #endif
 
+/* Where no other user is mapped (root of a namespace of a user's own), or root may not become one,
+ * he stays who he is, and has no more power than that. */
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+
+	return syscall(SYS_capset, &header, none) ? -errno : 0;
+}
+
+static int drop_user(void)
+{
+	if (!setgroups(0, NULL) && !setresgid(NOBODY, NOBODY, NOBODY) &&
+	    !setresuid(NOBODY, NOBODY, NOBODY))
+		return 0;
+	return errno == EPERM || errno == EINVAL ? drop_capabilities() : -errno;
+}
+
 static int drop_privileges(void)
 {
 	int rc = set_limit(RLIMIT_CORE, 0);
@@ -77,10 +97,8 @@ static int drop_privileges(void)
 		rc = set_limit(RLIMIT_CPU, CHILD_SECONDS);
 	if (!rc && !IS_SANITIZED)
 		rc = set_limit(RLIMIT_AS, CHILD_MEMORY);
-	if (!rc && geteuid() == 0 &&
-	    (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) ||
-	     setresuid(NOBODY, NOBODY, NOBODY)))
-		rc = -errno;
+	if (!rc && geteuid() == 0)
+		rc = drop_user();
 	/* The last again: a change of user undoes it. */
 	if (!rc && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) ||
 		    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)))
