@@ -408,8 +408,10 @@ static int scratch_in(struct io_file *file, const char *folder)
 	if (file->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
 		file->dir_fd = dir_fd;
 		rc = create_named(file);
-		if (!rc && (unlinkat(dir_fd, file->temp, 0) || fchmod(file->fd, 0600)))
+		if (!rc && unlinkat(dir_fd, file->temp, 0))
 			rc = -errno;
+		if (!rc)
+			fchmod(file->fd, 0600);	/* for who has no name for it any more */
 		file->temp[0] = '\0';
 		file->dir_fd = -1;
 	} else if (file->fd < 0) {
@@ -548,10 +550,11 @@ static bool is_same_file(int dir_fd, const char *name, int fd)
 	       named.st_dev == open.st_dev && named.st_ino == open.st_ino;
 }
 
-/* Whoever could use the old one can use this one; nobody else, where it cannot have its owner. */
+/* Whoever could use the old one can use this one; nobody else, where it cannot have its owner. On a
+ * host whose modes cannot be set it must have come with one that lets in no more. */
 static int copy_owner(const struct io_file *file, int old)
 {
-	struct stat sb;
+	struct stat sb, ours;
 	mode_t mode;
 
 	if (fstat(old, &sb))
@@ -559,7 +562,11 @@ static int copy_owner(const struct io_file *file, int old)
 	mode = sb.st_mode & 0777;
 	if (fchown(file->fd, sb.st_uid, sb.st_gid))
 		mode &= 0700;
-	return fchmod(file->fd, mode) ? -errno : 0;
+	if (!fchmod(file->fd, mode))
+		return 0;
+	if ((errno != ENOSYS && errno != EOPNOTSUPP && errno != EPERM) || fstat(file->fd, &ours))
+		return -errno;
+	return ours.st_mode & 0777 & ~sb.st_mode ? -EPERM : 0;
 }
 
 /* A second name for what is at file's path, durable. *is_new: it was not there yet. */
@@ -581,7 +588,8 @@ static int keep_old(struct io_file *file, int old, const char *keep, bool *is_ne
 	free(folder.path);
 	if (rc == -EPERM || rc == -EOPNOTSUPP || rc == -ENOSYS)
 		return vhd_err_set(err, -EMLINK, "%s: cannot be a second name for %s: the host "
-				   "does not allow it", keep, file->path);
+				   "does not allow it; give the image that name yourself, and "
+				   "create a child of it", keep, file->path);
 	return rc ? vhd_err_errno(err, rc, "%s: cannot be a second name for %s", keep, file->path) :
 		    0;
 }
