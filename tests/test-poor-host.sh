@@ -81,4 +81,32 @@ for type in dynamic fixed; do
 	expect_equal "$(sha "$TMP/host/$type.vhd")" "$before" "an image that was there"
 done
 expect_equal "$(ls -A "$TMP/host")" "$(printf 'dynamic.vhd\nfixed.vhd')" "names on the host"
+
+say "written through a mount, with holes that are zeros, and compacted"
+for type in dynamic fixed; do
+	mount_vhd "$TMP/host/$type.vhd" "$TMP/mnt"
+	dd if="$TMP/noise" of="$DISK" bs=1M count=8 conv=notrunc status=none
+	fallocate -p -o $((1 << 20)) -l $((5 << 20)) "$DISK"
+	umount_vhd "$TMP/mnt"
+	check_image "$TMP/host/$type.vhd" 3
+	mount_vhd "$TMP/host/$type.vhd" "$TMP/mnt" ro
+	cmp -n $((1 << 20)) "$DISK" "$TMP/noise"
+	cmp -n $((5 << 20)) "$DISK" /dev/zero -i $((1 << 20)):0
+	cmp -n $((2 << 20)) "$DISK" "$TMP/noise" -i $((6 << 20))
+	umount_vhd "$TMP/mnt"
+done
+expect_status 0 "$VHDIMG" compact "$TMP/host/dynamic.vhd"
+check_image "$TMP/host/dynamic.vhd"
+expect_equal "$(blocks_of "$TMP/host/dynamic.vhd")" 2
+expect_status 0 "$VHDIMG" compare "$TMP/host/dynamic.vhd" "$TMP/host/fixed.vhd"
+
+say "a full exFAT: the writer hears it, the image is sound"
+expect_status 0 "$VHDIMG" create "$TMP/host/full.vhd" 100M
+mount_vhd "$TMP/host/full.vhd" "$TMP/mnt"
+expect_status 1 dd if=<(cat "$TMP/noise" "$TMP/noise" "$TMP/noise") of="$DISK" bs=1M conv=notrunc,fsync iflag=fullblock
+grep -q "No space left" "$TMP/err" || fail "$(cat "$TMP/err")"
+status=0
+"$VHDIMG" umount "$TMP/mnt" 2>"$TMP/err" || status=$?
+test "$status" = 0 || test "$status" = 6 || fail "status $status: $(cat "$TMP/err")"
+check_image "$TMP/host/full.vhd" 3
 umount "$TMP/host"

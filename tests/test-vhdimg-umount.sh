@@ -118,6 +118,21 @@ expect_status 1 "$VHDIMG" umount "$TMP/mnt"
 expect_said "$TMP/mnt is unmounted, but its daemon died without a word"
 ended
 
+if test "$(id -u)" = 0 && losetup -f >/dev/null 2>&1; then
+	say "the same, with a loop device on what it served"
+	mounted
+	loop_attach "$DISK"
+	kill -9 "$DAEMON"
+	wait_gone 10 "$DAEMON"
+	expect_status 75 "$VHDIMG" umount "$TMP/mnt"
+	expect_said "$TMP/mnt is in use by $LOOP"
+	expect_status 1 "$VHDFUSE" "$TMP/a.vhd" "$TMP/mnt"
+	expect_said "was killed; vhdimg umount $TMP/mnt clears it away"
+	loop_detach "$LOOP"
+	expect_status 1 "$VHDIMG" umount "$TMP/mnt"
+	ended
+fi
+
 say "a daemon whose last status is not 0"
 if test "$(id -u)" = 0; then
 	# A host that is full keeps what was written last from being published: 6.
