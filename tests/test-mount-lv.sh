@@ -99,10 +99,8 @@ mkfs.ext4 -q -F "$LV/vg/root"
 loop_attach "$LV/vg/root"
 mount "$LOOP" "$TMP/in"
 cleanup "umount '$TMP/in'"
-for file in disk.raw p1; do
-	expect_status 1 head -c 1 "$TMP/mnt/$file"
-	expect_said busy
-done
+expect_status 1 head -c 1 "$TMP/mnt/p1"
+expect_said busy
 dd if="$TMP/noise" of="$LV/vg/other" bs=1M conv=notrunc status=none
 dd if="$TMP/noise" of="$TMP/mnt/p2" bs=1M seek=8 conv=notrunc status=none
 fill "$TMP/in/a file" $((9 * M)) file
@@ -149,7 +147,7 @@ expect_status 1 dd if="$TMP/noise" of="$LV/vg@p2/root" count=1 conv=notrunc
 grep -q "Read-only" "$TMP/err" || fail "$(cat "$TMP/err")"
 head -c 1 "$LV/vg@p2/root" >"$TMP/out"
 
-say "a group over two partitions, and half of it"
+say "a group over two partitions"
 dd if=/dev/zero of="$TMP/mnt/p2" bs=1M count=1 conv=notrunc status=none
 attach "$TMP/mnt/p2"
 second=$LOOP second_dev=$DEV
@@ -166,6 +164,13 @@ expect_equal "$(cat "$TMP/err")" ""
 expect_equal "$(shown)" "two/near $((10 * M)) two/wide $((80 * M)) vg/other $((8 * M)) vg/root $((24 * M)) "
 fill "$TMP/wide.img" $((80 * M)) wide
 dd if="$TMP/wide.img" of="$LV/two/wide" bs=1M conv=notrunc status=none
+exec 6<>"$LV/two/wide"
+for file in p2 p3; do	# each is waited for a second
+	expect_status 1 head -c 1 "$TMP/mnt/$file"
+	expect_said busy
+done
+head -c 1 "$TMP/mnt/p1" >"$TMP/out"
+exec 6<&-
 umount_vhd "$TMP/mnt"
 mount_lvs ro
 same "$TMP/wide.img" "$LV/two/wide"
@@ -173,6 +178,30 @@ for n in 2 3; do
 	cmp -s -n $((20 * M)) "$TMP/mnt/p$n" /dev/zero && fail "nothing of it is on p$n"
 done
 umount_vhd "$TMP/mnt"
+
+say "a partition that was copied over the other: each half twice is no whole"
+cp --sparse=always "$TMP/a.vhd" "$TMP/copy.vhd"
+mount_lvs
+attach "$TMP/mnt/p2"
+second=$LOOP second_dev=$DEV
+attach "$TMP/mnt/p3"
+tool lvremove -q -y two/wide
+tool lvcreate -q -an -Zn -Wn -n even -l 10 two "$second_dev"
+tool lvextend -q -l 20 two/even "$DEV"
+detach "$LOOP"
+detach "$second"
+umount_vhd "$TMP/mnt"
+mount_lvs
+expect_equal "$(shown)" "two/even $((20 * M)) two/near $((10 * M)) vg/other $((8 * M)) vg/root $((24 * M)) "
+dd if="$TMP/mnt/p2" of="$TMP/mnt/p3" bs=1M conv=notrunc 2>"$TMP/dd" || fail "$(cat "$TMP/dd")"
+umount_vhd "$TMP/mnt"
+mount_lvs
+expect_said "no file for the logical volumes (two/even, two/near|two/near, two/even): in this image more than once"
+expect_equal "$(shown)" "vg/other $((8 * M)) vg/root $((24 * M)) "
+umount_vhd "$TMP/mnt"
+mv "$TMP/copy.vhd" "$TMP/a.vhd"
+
+say "half of it, and halves of two times"
 mount_vhd "$TMP/a.vhd" "$TMP/mnt" partitions
 cp --sparse=always "$TMP/mnt/p3" "$TMP/p3.img"
 dd if=/dev/zero of="$TMP/mnt/p3" bs=64k count=1 conv=notrunc status=none
@@ -193,6 +222,7 @@ umount_vhd "$TMP/mnt"
 mount_lvs
 said_of "on p2, a physical volume of LVM: the copies of its group's metadata are not the same"
 said_of "on p3, a physical volume of LVM: the copies"
+expect_equal "$(wc -l <"$TMP/err")" 2
 expect_equal "$(shown)" "vg/other $((8 * M)) vg/root $((24 * M)) "
 umount_vhd "$TMP/mnt"
 
@@ -205,6 +235,9 @@ tool vgcreate -q -s 1m vg "$DEV"
 new_lv plain-1 6
 new_lv lv 8
 new_lv other 8
+for n in 2 3 4 5 6 7 8; do
+	new_lv plain-$n 1
+done
 tool vgcfgbackup -q -f "$TMP/plain.vg" vg
 hide='lv=pool_tdata other=pool_tmeta' add_to_group "$TMP/plain.vg" "$TMP/new.vg" \
 	"$(lv pool "$hidden" 'extent_count = 8
@@ -223,46 +256,46 @@ hide='lv=pool_tdata other=pool_tmeta' add_to_group "$TMP/plain.vg" "$TMP/new.vg"
 	stripe_count = 2
 	stripe_size = 128
 	stripes = [
-		"pv0", 50,
-		"pv0", 55
+		"pv0", 40,
+		"pv0", 50
 	]')"
 tool vgcfgrestore -q --force -y -f "$TMP/new.vg" vg
 detach "$LOOP"
 umount_vhd "$TMP/mnt"
 mount_lvs
 expect_said "a.vhd: no file for the logical volumes (vg/striped, vg/thin|vg/thin, vg/striped): not linear"
-expect_equal "$(shown)" "vg/plain-1 $((6 * M)) "
+expect_equal "$(ls "$LV/vg" | tr '\n' ' ')" "$(printf 'plain-%d ' {1..8})"
 expect_equal "$(ls "$TMP/mnt")" "$(printf 'disk.raw\nlv')"
 umount_vhd "$TMP/mnt"
 
-# rename FROM TO: in the text, of the same length, with its checksums made right again.
-rename() {
-	mount_vhd "$TMP/a.vhd" "$TMP/mnt"
-	python3 - "$DISK" "$@" <<-'END'
-		import struct, sys, zlib
-		crc = lambda b: zlib.crc32(b, 0xf597a6cf ^ 0xffffffff) ^ 0xffffffff
-		with open(sys.argv[1], "r+b") as f:
-		    f.seek(4096); head = bytearray(f.read(512)); off, len_ = struct.unpack_from("<QQ", head, 40)
-		    f.seek(4096 + off); text = f.read(len_).decode()
-		    new = text.replace(sys.argv[2] + " {", sys.argv[3] + " {")
-		    assert new != text and len(new) == len(text), text
-		    new = new.encode(); f.seek(4096 + off); f.write(new)
-		    struct.pack_into("<I", head, 56, crc(new)); struct.pack_into("<I", head, 0, crc(head[4:]))
-		    f.seek(4096); f.write(head)
-	END
-	umount_vhd "$TMP/mnt"
-}
 say "names that are to lead elsewhere"
-name=plain-1
-for evil in ../../x '.      ' '..     ' $'a\x01b\x1b\x7fmm' 'a/b/c/d' '-rf    ' 'a@p7   '; do
-	rename "$name" "$evil"
-	name=$evil
-	mount_lvs
-	said_of "a name that LVM does not give"
-	refuses grep -q '[^ -~]' "$TMP/err"
-	expect_equal "$(ls "$TMP/mnt")" disk.raw
-	umount_vhd "$TMP/mnt"
+# In the text, of the same length, with its checksums made right again.
+mount_vhd "$TMP/a.vhd" "$TMP/mnt"
+evil=(../../x '.      ' '..     ' $'a\x01b\x1b\x7fmm' 'a/b/c/d' '-rf    ' 'a@p7   ')
+python3 - "$DISK" "${evil[@]}" <<-'END'
+	import struct, sys, zlib
+	crc = lambda b: zlib.crc32(b, 0xf597a6cf ^ 0xffffffff) ^ 0xffffffff
+	with open(sys.argv[1], "r+b") as f:
+	    f.seek(4096); head = bytearray(f.read(512)); off, len_ = struct.unpack_from("<QQ", head, 40)
+	    f.seek(4096 + off); text = f.read(len_).decode()
+	    for i, name in enumerate(sys.argv[2:]):
+	        assert "plain-%d {" % (i + 2) in text, text
+	        text = text.replace("plain-%d {" % (i + 2), name + " {")
+	    new = text.encode(); f.seek(4096 + off); f.write(new)
+	    assert len(new) == len_
+	    struct.pack_into("<I", head, 56, crc(new)); struct.pack_into("<I", head, 0, crc(head[4:]))
+	    f.seek(4096); f.write(head)
+END
+umount_vhd "$TMP/mnt"
+mount_lvs
+for name in vg/../../x vg/. vg/.. 'vg/a\?b\?\?mm' vg/a/b/c/d vg/-rf vg/a@p7; do
+	grep -Eq "no file for the logical volumes .*$name(,.*)?: a name that LVM does not give$" "$TMP/err" ||
+		fail "$name: $(cat "$TMP/err")"
 done
+refuses grep -q '[^ -~]' "$TMP/err"
+expect_equal "$(shown)" "vg/plain-1 $((6 * M)) "
+expect_equal "$(find "$TMP/mnt" | wc -l)" 5
+umount_vhd "$TMP/mnt"
 
 say "metadata that is damaged: a sentence, and the disk is there"
 mount_vhd "$TMP/a.vhd" "$TMP/mnt"

@@ -169,8 +169,12 @@ static int place(struct scan *scan, const struct lvm_segment *segments, size_t l
 
 	if (len > WIRE_EXTENTS)
 		return verdict_set(verdict, GUEST_UNSUPPORTED, "in too many pieces");
-	for (size_t i = 0; i < len && segments[i].lv_off == off; i++)
+	for (size_t i = 0; i < len && segments[i].lv_off <= off; i++) {
+		if (segments[i].lv_off < off)
+			return verdict_set(verdict, GUEST_UNSUPPORTED,
+					   "in this image more than once");
 		off += segments[i].len;
+	}
 	if (!size || off != size)
 		return verdict_set(verdict, GUEST_UNSUPPORTED, "not all in this image");
 	for (size_t i = 0; !rc && i < len; i++)
