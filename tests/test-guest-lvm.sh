@@ -383,6 +383,7 @@ new_pv 64M
 tool vgcreate -q vg "$DEV" "$second_dev"
 new_lv a 20
 is_refused unsupported 'more physical volumes than this one'
+"$LVM" "$PV" fuzz 3 500 >"$TMP/fuzz" || fail "fuzz: $(cat "$TMP/fuzz")"
 detach "$LOOP"
 is_refused unsupported 'more physical volumes than this one'
 detach "$second"

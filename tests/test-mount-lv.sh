@@ -38,6 +38,12 @@ said_of() {
 	grep -Fq -- "$1" "$TMP/err" || fail "'$1' was not said: $(cat "$TMP/err")"
 }
 
+say "what reads filesystems is not in the driver"
+if command -v nm >/dev/null && nm "$VHDFUSE" 2>/dev/null | grep -q ' T lvm_read_part$'; then
+	refuses grep -E ' (veto_ask|scan_everything|fs_(ext|ntfs|fat|exfat|xfs|btrfs|swap))$' <(nm "$VHDFUSE")
+	nm "$top_builddir/tools/vhdimg" | grep -q ' T scan_everything$' || fail "this check sees nothing"
+fi
+
 say "two volumes, one of them in two segments"
 new_disk 'label: dos\n1M,64M,8e\n66M,64M,8e\n131M,64M,8e\n'
 expect_equal "$(cat "$TMP/err")" ""
