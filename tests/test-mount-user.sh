@@ -13,6 +13,9 @@ requires_fuse
 requires_loop
 requires unshare setpriv flock openssl sfdisk mkfs.ext4 findmnt
 
+test -e /etc/fuse.conf || skip "no /etc/fuse.conf to put ours over"
+HELPER=$(command -v fusermount3)
+
 ID=65534
 u() {
 	setpriv --reuid=$ID --regid=$ID --clear-groups -- \
@@ -55,13 +58,13 @@ refused() {
 say "where he may not mount"
 refused "chmod 666 /dev/fuse"
 chmod 666 "$TMP/fuse"
-mount --bind /dev/null /usr/bin/fusermount3
+mount --bind /dev/null "$HELPER"
 refused "package fuse3"
-umount /usr/bin/fusermount3
-cp /usr/bin/fusermount3 "$TMP/fusermount3"	# not setuid
-mount --bind "$TMP/fusermount3" /usr/bin/fusermount3
+umount "$HELPER"
+cp "$HELPER" "$TMP/fusermount3"	# not setuid
+mount --bind "$TMP/fusermount3" "$HELPER"
 refused "setuid root"
-umount /usr/bin/fusermount3
+umount "$HELPER"
 refused "no write access" "" "$TMP/theirs"
 expect_status 2 setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$VHDFUSE" "$TMP/user/a.vhd" "$M"
 expect_said "CAP_SYS_ADMIN"
