@@ -55,6 +55,8 @@ static const struct option options[CLI_OPTIONS] = {
 			   "leave no holes, for hosts that refuse sparse files" },
 	[CLI_MAX_TIME] = { 0, "max-time", ARG_REQUIRED, "SECONDS", false,
 			   "stop after so long, with what was gained till then" },
+	[CLI_MIN_GAIN] = { 0, "min-gain", ARG_REQUIRED, "PERCENT", false,
+			   "leave alone what would become less than this smaller" },
 	[CLI_OUTPUT_FILE] = { 0, "output-file", ARG_REQUIRED, "OUT", false,
 			      "write a compacted copy instead; never replaces a file" },
 	[CLI_OUTPUT] = { 0, "output", ARG_REQUIRED, "human|json", true,
@@ -87,6 +89,7 @@ static const struct option options[CLI_OPTIONS] = {
 			  "the parent keeps its id: other children of it are not refused" },
 	[CLI_REMOVE] = { 0, "remove", ARG_NONE, NULL, false,
 			 "remove the child when all of it is in the parent" },
+	[CLI_JOBS] = { 'j', NULL, ARG_REQUIRED, "N", false, "serve so many images at once" },
 	[CLI_UMOUNT_FORCE] = { 'f', NULL, ARG_NONE, NULL, false,
 			       "abort what the daemon has not answered" },
 	[CLI_UMOUNT_LAZY] = { 'l', NULL, ARG_NONE, NULL, false,
@@ -136,6 +139,13 @@ void cli_version(void)
 	puts("vhdimg " PACKAGE_VERSION);
 }
 
+/* Whoever takes several images takes several at once. */
+static bool is_of(const struct cli_command *command, int id)
+{
+	return (command->options | CLI_COMMON) & CLI_BIT(id) ||
+	       (id == CLI_JOBS && command->is_each);
+}
+
 static void help_option(const struct option *option)
 {
 	char left[64] = "      ";
@@ -160,7 +170,7 @@ static void help_command(const struct cli_command *command)
 	printf("Usage: %s%s [OPTION...] %s\n%s.\n\n", command->is_hidden ? "" : "vhdimg ",
 	       command->name, command->arguments, command->summary);
 	for (int id = 0; id < CLI_OPTIONS; id++) {
-		if ((command->options | CLI_COMMON) & CLI_BIT(id))
+		if (is_of(command, id))
 			help_option(&options[id]);
 	}
 }
@@ -202,11 +212,6 @@ static int store(struct cli *cli, enum cli_option id, const char *value)
 	return -1;
 }
 
-static bool is_accepted(const struct cli *cli, int id)
-{
-	return (cli->command->options | CLI_COMMON) & CLI_BIT(id);
-}
-
 /* text is what follows "--"; *next is the argument after it, taken by moving *next on. */
 static int parse_long(struct cli *cli, const char *text, char ***next, char **end)
 {
@@ -216,7 +221,7 @@ static int parse_long(struct cli *cli, const char *text, char ***next, char **en
 	for (int id = 0; id < CLI_OPTIONS; id++) {
 		const struct option *option = &options[id];
 
-		if (!is_accepted(cli, id) || !option->name || strlen(option->name) != len ||
+		if (!is_of(cli->command, id) || !option->name || strlen(option->name) != len ||
 		    strncmp(option->name, text, len) != 0)
 			continue;
 		if (value && option->arg == ARG_NONE)
@@ -238,7 +243,8 @@ static int parse_letters(struct cli *cli, const char *letters, char ***next, cha
 		char letter = *letters++;
 		int id = 0, rc;
 
-		while (id < CLI_OPTIONS && !(is_accepted(cli, id) && options[id].letter == letter))
+		while (id < CLI_OPTIONS &&
+		       !(is_of(cli->command, id) && options[id].letter == letter))
 			id++;
 		if (id == CLI_OPTIONS)
 			return cli_usage(cli->command, "unknown option -%c", letter);

@@ -27,6 +27,7 @@ enum cli_option {
 	CLI_ALIGN,
 	CLI_NO_HOLES,
 	CLI_MAX_TIME,
+	CLI_MIN_GAIN,
 	CLI_OUTPUT_FILE,
 	CLI_TYPE,
 	CLI_TYPE_OR_RAW,	/* the same option of a command that also makes raw disks */
@@ -50,6 +51,7 @@ enum cli_option {
 	CLI_UMOUNT_VERBOSE,
 	CLI_UMOUNT_NAMESPACE,
 	CLI_UMOUNT_TYPE,
+	CLI_JOBS,
 	/* every command's */
 	CLI_QUIET,
 	CLI_VERSION,
@@ -61,6 +63,7 @@ enum cli_option {
 #define CLI_COMMON (CLI_BIT(CLI_HELP) | CLI_BIT(CLI_VERSION) | CLI_BIT(CLI_QUIET))
 
 struct cli;
+struct totals;
 
 /*
  * Serves argument arg of the command line: for commands with is_each once for every argument, else
@@ -87,6 +90,8 @@ struct cli {
 	int argc;
 	char **argv;			/* what is no option, in order */
 	size_t items;			/* of JSON written so far */
+	bool is_parallel;		/* others are served at the same time: see jobs.c */
+	struct totals *totals;		/* of all that was gained; or NULL */
 };
 
 static inline bool cli_has(const struct cli *cli, enum cli_option option)

@@ -10,9 +10,12 @@
 
 #include "tools/cli.h"
 #include "tools/cmd.h"
+#include "tools/jobs.h"
 #include "tools/out.h"
+#include "tools/progress.h"
 #include "tools/say.h"
 #include "tools/status.h"
+#include "tools/totals.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -54,7 +57,7 @@ static const struct cli_command commands[] = {
 		.summary = "Gives back every block that reads as zeros, in place",
 		.min_args = 1,
 		.options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_PROGRESS) | CLI_BIT(CLI_ALIGN) |
-			   CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_MAX_TIME) |
+			   CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_MAX_TIME) | CLI_BIT(CLI_MIN_GAIN) |
 			   CLI_BIT(CLI_OUTPUT_FILE) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "shrink", .arguments = "IMAGE...", .is_each = true, .run = cmd_shrink,
@@ -64,7 +67,8 @@ static const struct cli_command commands[] = {
 			   CLI_BIT(CLI_IGNORE) | CLI_BIT(CLI_GAPS) | CLI_BIT(CLI_WRITE) |
 			   CLI_BIT(CLI_SCRUB) | CLI_BIT(CLI_NO_SANDBOX) | CLI_BIT(CLI_FORCE) |
 			   CLI_BIT(CLI_ALIGN) | CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_MAX_TIME) |
-			   CLI_BIT(CLI_OUTPUT_FILE) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_NO_LOCK),
+			   CLI_BIT(CLI_MIN_GAIN) | CLI_BIT(CLI_OUTPUT_FILE) |
+			   CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "commit", .arguments = "CHILD", .run = cmd_commit,
 		.summary = "Merges a child into its parent",
@@ -193,14 +197,34 @@ static enum status serve(struct cli *cli, const char *arg)
 	return status_of(rc, cli->command->is_creation);
 }
 
-static enum status serve_each(struct cli *cli)
+static int serve_in_turn(struct cli *cli)
 {
 	enum status status = STATUS_DONE;
 
+	for (int i = 0; i < cli->argc; i++) {
+		enum status one = serve(cli, cli->argv[i]);
+
+		totals_count(cli, one);
+		status = status_worst(status, one);
+		if (progress_status())
+			return progress_status();
+	}
+	return status;
+}
+
+static int serve_each(struct cli *cli)
+{
+	unsigned at_once;
+	int status = jobs_parse(cli, &at_once);
+
+	if (status >= 0)
+		return status;
 	out_begin(cli);
-	for (int i = 0; i < cli->argc; i++)
-		status = status_worst(status, serve(cli, cli->argv[i]));
+	totals_begin(cli);
+	status = at_once > 1 && cli->argc > 1 ? jobs_serve(cli, at_once, serve) :
+						serve_in_turn(cli);
 	out_end(cli);
+	totals_end(cli);
 	return status;
 }
 
@@ -211,7 +235,7 @@ static int run(const struct cli_command *command, int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	return command->is_each ? serve_each(&cli) : serve(&cli, cli.argv[0]);
+	return command->is_each ? serve_each(&cli) : (int)serve(&cli, cli.argv[0]);
 }
 
 static const struct cli_command *find(const char *name, bool is_hidden)

@@ -43,7 +43,7 @@ static double seconds_since(const struct timespec *then)
 
 void progress_begin(struct progress *progress, const struct cli *cli, const char *image)
 {
-	bool is_terminal = isatty(STDERR_FILENO);
+	bool is_terminal = isatty(STDERR_FILENO) && !cli->is_parallel;
 
 	*progress = (struct progress){
 		.image = image,

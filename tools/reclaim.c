@@ -20,6 +20,7 @@
 #include "tools/out.h"
 #include "tools/progress.h"
 #include "tools/say.h"
+#include "tools/totals.h"
 #include "tools/volumes.h"
 #include "vhd/units.h"
 
@@ -150,6 +151,34 @@ static int open_image(struct reclaim *job, struct vhd_err *err)
 	return vhd_open(&job->img, job->image, &opts, err);
 }
 
+/* Finds out what there is to be gained. */
+static int is_worth_it(struct reclaim *job, bool *is_worth, struct vhd_err *err)
+{
+	bool is_dry = job->opts.dry_run;
+	uint64_t before, after;
+	int rc;
+
+	job->opts.dry_run = true;
+	rc = job->verb->run(job, err);
+	job->opts.dry_run = is_dry;
+	before = job->result.file_size_before;
+	after = job->result.file_size_after;
+	*is_worth = job->result.is_partial ||
+		    (before > after && (before - after) * 100.0 >= (double)before * job->min_gain);
+	return rc;
+}
+
+static int run_verb(struct reclaim *job, struct vhd_err *err)
+{
+	bool is_worth = true;
+	int rc = 0;
+
+	if (job->min_gain)
+		rc = is_worth_it(job, &is_worth, err);
+	job->is_spared = !rc && !is_worth;
+	return rc || job->is_spared ? rc : job->verb->run(job, err);
+}
+
 /* What was reached counts also when the job was stopped, or met a full host. */
 static int run(struct reclaim *job, struct progress *progress, bool *is_parent, struct vhd_err *err)
 {
@@ -163,13 +192,27 @@ static int run(struct reclaim *job, struct progress *progress, bool *is_parent, 
 	if (!rc && job->verb->has_guest)
 		rc = look_inside(job, progress, err);
 	if (!rc)
-		rc = job->verb->run(job, err);
+		rc = run_verb(job, err);
 	closing = vhd_close(job->img, &late);
 	if (closing && rc >= 0) {
 		rc = closing;
 		*err = late;
 	}
 	return rc;
+}
+
+static void print_spared(const struct reclaim *job)
+{
+	const struct vhd_reclaim_result *result = &job->result;
+	uint64_t from = result->file_size_before, to = result->file_size_after;
+	char from_text[32], gain_text[32];
+
+	units_format(from, from_text, sizeof(from_text));
+	units_format(from > to ? from - to : 0, gain_text, sizeof(gain_text));
+	say_clean(stdout, job->image);
+	printf(": %s, left alone: %s to be gained are less than %u %%\n", from_text, gain_text,
+	       job->min_gain);
+	totals_add(job->cli, from, from);
 }
 
 static void print_closing(const struct reclaim *job, const struct sizes *before,
@@ -182,6 +225,7 @@ static void print_closing(const struct reclaim *job, const struct sizes *before,
 	uint32_t blocks = result->blocks_before - result->blocks_after;
 	char from_text[32], to_text[32], gain_text[32];
 
+	totals_add(job->cli, from, to);
 	units_format(from, from_text, sizeof(from_text));
 	units_format(to, to_text, sizeof(to_text));
 	units_format(from > to ? from - to : 0, gain_text, sizeof(gain_text));
@@ -209,7 +253,7 @@ static const char *status_word(const struct reclaim *job, int rc, bool has_uncle
 		return "partial";
 	if (rc < 0)
 		return "failed";
-	return has_unclean ? "skipped" : "done";
+	return has_unclean || job->is_spared ? "skipped" : "done";
 }
 
 static int print_json(const struct reclaim *job, const struct sizes *before,
@@ -269,7 +313,8 @@ static int conclude(struct reclaim *job, int rc, const struct sizes *before, uin
 
 	if (!is_reached)
 		return job->out ? fail_copy(job, rc, err) : rc;
-	told = measure(job->out && !job->opts.dry_run ? job->out : job->image, &after, err);
+	told = measure(job->out && !job->opts.dry_run && !job->is_spared ? job->out : job->image,
+		       &after, err);
 	if (told)
 		return rc ? rc : told;
 	if (cli_is_json(job->cli)) {
@@ -279,7 +324,10 @@ static int conclude(struct reclaim *job, int rc, const struct sizes *before, uin
 			volumes_print(job->guest, job->is_selected);
 		if (job->opts.live)
 			stay_print(&job->stay);
-		print_closing(job, before, &after, seconds);
+		if (job->is_spared)
+			print_spared(job);
+		else
+			print_closing(job, before, &after, seconds);
 	}
 	if (has_unclean)
 		volumes_warn(job->image, job->guest, job->is_selected);
@@ -301,12 +349,30 @@ static void keep_mtime(const char *image, const struct sizes *before)
 		    image, strerror(errno));
 }
 
+/* An option's number from 1 to max. -1 to go on, or STATUS_USAGE. */
+static int read_number(const struct cli *cli, enum cli_option option, const char *name,
+		       unsigned long max, unsigned *number)
+{
+	const char *text = cli->value[option];
+	unsigned long value;
+	char *end;
+
+	if (!text)
+		return -1;
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || *end || *text < '0' || *text > '9' || !value || value > max)
+		return cli_usage(cli->command, "--%s=%s: it is a number from 1 to %lu", name, text,
+				 max);
+	*number = (unsigned)value;
+	return -1;
+}
+
 /* -1 to go on, or STATUS_USAGE. */
 static int read_options(struct reclaim *job)
 {
 	const char *text = job->cli->value[CLI_MAX_TIME];
-	unsigned long seconds;
-	char *end;
+	int rc;
 
 	job->opts.dry_run = cli_has(job->cli, CLI_DRY_RUN);
 	job->out = job->cli->value[cli_has(job->cli, CLI_INTO) ? CLI_INTO : CLI_OUTPUT_FILE];
@@ -317,14 +383,8 @@ static int read_options(struct reclaim *job)
 	if (job->out && text)
 		return cli_usage(job->cli->command, "--max-time makes no whole copy: not with "
 				 "--output-file");
-	if (!text)
-		return -1;
-	errno = 0;
-	seconds = strtoul(text, &end, 10);
-	if (errno || *end || *text < '0' || *text > '9' || !seconds || seconds > UINT_MAX)
-		return cli_usage(job->cli->command, "--max-time=%s: no such time", text);
-	job->opts.max_seconds = (unsigned)seconds;
-	return -1;
+	rc = read_number(job->cli, CLI_MAX_TIME, "max-time", UINT_MAX, &job->opts.max_seconds);
+	return rc >= 0 ? rc : read_number(job->cli, CLI_MIN_GAIN, "min-gain", 100, &job->min_gain);
 }
 
 int reclaim(struct cli *cli, const char *image, const struct reclaim_verb *verb,

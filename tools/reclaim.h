@@ -28,6 +28,8 @@ struct reclaim {
 	struct cli *cli;
 	const struct reclaim_verb *verb;
 	const char *image;
+	unsigned min_gain;	/* percent of the file: below that the image is left alone */
+	bool is_spared;		/* it was */
 	const char *out;	/* the copy that is written instead, and not the image; or NULL */
 	vhd_image *img;
 	struct guest *guest;	/* NULL unless the verb has one */
