@@ -71,6 +71,8 @@ static const struct option options[CLI_OPTIONS] = {
 			  "go on where the host's filesystem has no locks" },
 	[CLI_REPAIR] = { 0, "repair", ARG_OPTIONAL, "lossy", true,
 			 "mend what can be; lossy: also give up what is lost" },
+	[CLI_FOR] = { 0, "for", ARG_REQUIRED, "PROGRAM,...", false,
+		      "would it take this: windows, azure, xen, virtualbox, qemu" },
 	[CLI_TYPE] = { 0, "type", ARG_REQUIRED, "dynamic|fixed", true,
 		       "what to make; dynamic unless told" },
 	[CLI_TYPE_OR_RAW] = { 0, "type", ARG_REQUIRED, "dynamic|fixed|raw", true,

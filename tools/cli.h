@@ -17,6 +17,7 @@ enum cli_option {
 	CLI_DRY_RUN,
 	CLI_PROGRESS,
 	CLI_REPAIR,
+	CLI_FOR,
 	CLI_ONLY,
 	CLI_IGNORE,
 	CLI_GAPS,

@@ -36,8 +36,8 @@ static const struct cli_command commands[] = {
 		.name = "check", .arguments = "IMAGE...", .is_each = true, .run = cmd_check,
 		.summary = "Checks the structure of an image, and mends it when told to",
 		.min_args = 1,
-		.options = CLI_BIT(CLI_REPAIR) | CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_FORCE_SHARE) |
-			   CLI_BIT(CLI_NO_LOCK),
+		.options = CLI_BIT(CLI_REPAIR) | CLI_BIT(CLI_FOR) | CLI_BIT(CLI_OUTPUT) |
+			   CLI_BIT(CLI_FORCE_SHARE) | CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "create", .arguments = "IMAGE [SIZE]", .run = cmd_create,
 		.summary = "Makes an empty image, or a child; never replaces a file",

@@ -400,6 +400,23 @@ int vhd_check(const char *path, const struct vhd_check_opts *opts, struct vhd_ch
 int vhd_check_io(struct vhd_io *io, const char *name, const struct vhd_check_opts *opts,
 		 struct vhd_check_result *result, struct vhd_err *err);
 
+enum vhd_program {
+	VHD_FOR_WINDOWS,	/* Hyper-V, Virtual PC */
+	VHD_FOR_AZURE,		/* uploaded as it is */
+	VHD_FOR_XEN,		/* XenServer's blktap */
+	VHD_FOR_VIRTUALBOX,
+	VHD_FOR_QEMU,
+};
+
+typedef void (*vhd_reason_fn)(void *arg, const char *why);
+
+/*
+ * Whether another program would take img, which is open read-only with its parents, for the disk
+ * that it is: the number of reasons why not, each reported by a sentence that names the field or
+ * the size. What is not known of a program is not held against an image. Reads nothing.
+ */
+int vhd_accepts(vhd_image *img, enum vhd_program program, vhd_reason_fn report, void *arg);
+
 struct vhd_create_opts {
 	enum vhd_type type;	/* 0: VHD_DYNAMIC */
 	uint64_t size;		/* bytes, a multiple of 512, made exactly; 0 with a parent: its
