@@ -318,6 +318,17 @@ expect_equal "$(rows | wc -l)" 0 "rows of letters"
 terminal 80 TERM=xterm --output=json "$TMP/h.vhd"
 jq -e . "$TMP/screen" >/dev/null || fail "a drawing in JSON"
 
+say "drawn where there is no terminal, two at one scale"
+expect_status 0 env TERM=xterm LANG=C.UTF-8 "$VHDIMG" map --output=drawing --by=disk "$TMP/h.vhd" "$TMP/small.vhd"
+cp "$TMP/out" "$TMP/screen"
+expect_equal "$(grep -c ', 32.0 MiB a character:$' "$TMP/screen")" 2
+expect_equal "$(rows | tr -d '\n')" "aZ$(printf 'Z%.0s' {1..960})"
+if grep -q $'\e\|█' "$TMP/screen"; then
+	fail "no letters: $(cat "$TMP/screen")"
+fi
+expect_status 66 "$VHDIMG" map --output=drawing "$TMP/a.vhd" "$TMP/none.vhd"
+expect_equal "$(wc -c <"$TMP/out")" 0
+
 say "what is refused"
 expect_status 66 "$VHDIMG" map "$TMP/none.vhd"
 corpus_image m08-bat-beyond-eof "$TMP/m08.vhd"

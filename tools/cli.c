@@ -61,7 +61,7 @@ static const struct option options[CLI_OPTIONS] = {
 			      "write a compacted copy instead; never replaces a file" },
 	[CLI_OUTPUT] = { 0, "output", ARG_REQUIRED, "human|json", true,
 			 "for people (the default) or for programs" },
-	[CLI_OUTPUT_DRAWN] = { 0, "output", ARG_REQUIRED, "human|json|svg", true,
+	[CLI_OUTPUT_DRAWN] = { 0, "output", ARG_REQUIRED, "human|json|svg|drawing", true,
 			       "for people (the default), for programs, or a picture" },
 	[CLI_BY] = { 0, "by", ARG_REQUIRED, "file|disk", true,
 		     "draw by the place in the file (the default) or on the disk" },
@@ -120,6 +120,11 @@ bool cli_is_json(const struct cli *cli)
 bool cli_is_svg(const struct cli *cli)
 {
 	return is_output(cli, "svg");
+}
+
+bool cli_is_drawing(const struct cli *cli)
+{
+	return is_output(cli, "drawing");
 }
 
 int cli_usage(const struct cli_command *command, const char *fmt, ...)

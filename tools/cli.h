@@ -103,6 +103,7 @@ static inline bool cli_has(const struct cli *cli, enum cli_option option)
 /* What --output asks for. */
 bool cli_is_json(const struct cli *cli);
 bool cli_is_svg(const struct cli *cli);
+bool cli_is_drawing(const struct cli *cli);
 
 /*
  * Fills cli from the arguments after the command's name (argv is reordered in place). -1 to go on,

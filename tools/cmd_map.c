@@ -105,8 +105,8 @@ int cmd_map(struct cli *cli, const char *image, struct vhd_err *err)
 	int rc;
 
 	/* One picture has all images: it is drawn when it is the first one's turn. */
-	if (cli_is_svg(cli))
-		return image == cli->argv[0] ? picture_svg(cli, err) : STATUS_DONE;
+	if (cli_is_svg(cli) || cli_is_drawing(cli))
+		return image == cli->argv[0] ? picture_images(cli, err) : STATUS_DONE;
 	rc = cmd_open(&img, cli, image, cli_has(cli, CLI_FORCE_SHARE), err);
 	if (rc < 0)
 		return rc;

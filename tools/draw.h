@@ -59,7 +59,7 @@ const char *draw_kind_help(enum draw_kind kind);
 /* Bytes that the cell stands for. */
 uint64_t draw_cell_len(const struct drawing *drawing, size_t cell);
 
-/* draw_term.c: on stdout, which is a terminal. */
+/* draw_term.c: on stdout, in letters where that is no terminal. */
 void draw_term(const struct drawing *drawing);
 /* The cells that fit into one of draw_term's drawings. */
 size_t draw_term_cells(void);

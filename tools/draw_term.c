@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A drawing on a terminal, in the manner of a defragmenter: a character a cell.
+ * A drawing in characters, in the manner of a defragmenter: a character a cell.
  *
  * A character shows one kind: the tables where they are, else what most of the cell is; but where
  * that is nothing to be seen (zeros, holes) and some is allocated, that. Blocks and colours where
- * the terminal has both, else letters, small ones where the cell is not all of the kind.
+ * stdout is a terminal that has both, else letters, small ones where the cell is not all of the
+ * kind.
  */
 #include "tools/draw.h"
 
@@ -79,7 +80,9 @@ static bool has_colours(void)
 {
 	const char *term = getenv("TERM"), *none = getenv("NO_COLOR");
 
-	return term && *term && strcmp(term, "dumb") != 0 && !(none && *none);
+	if (!isatty(STDOUT_FILENO) || (none && *none))
+		return false;
+	return term && *term && strcmp(term, "dumb") != 0;
 }
 
 static enum draw_kind shown(const struct draw_cell *cell)

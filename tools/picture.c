@@ -39,7 +39,8 @@ static int begin(struct cli *cli, int i, struct drawing *drawing, vhd_image **im
 }
 
 /* One size of cells for all, so that they can be compared by eye. */
-static int fill(struct drawing *drawings, vhd_image **imgs, int count, struct vhd_err *err)
+static int fill(struct drawing *drawings, vhd_image **imgs, int count, size_t max_cells,
+		struct vhd_err *err)
 {
 	uint64_t largest = 0, cell_size;
 	int rc = 0;
@@ -47,14 +48,25 @@ static int fill(struct drawing *drawings, vhd_image **imgs, int count, struct vh
 	for (int i = 0; i < count; i++)
 		if (drawings[i].size > largest)
 			largest = drawings[i].size;
-	cell_size = draw_cell_size(largest, draw_svg_cells());
+	cell_size = draw_cell_size(largest, max_cells);
 	for (int i = 0; !rc && i < count; i++)
 		rc = draw_fill(&drawings[i], imgs[i], cell_size, err);
 	return rc;
 }
 
-int picture_svg(struct cli *cli, struct vhd_err *err)
+static void draw(const struct cli *cli, const struct drawing *drawings, size_t count)
 {
+	if (cli_is_svg(cli)) {
+		draw_svg(drawings, count);
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		draw_term(&drawings[i]);
+}
+
+int picture_images(struct cli *cli, struct vhd_err *err)
+{
+	size_t max_cells = cli_is_svg(cli) ? draw_svg_cells() : draw_term_cells();
 	struct drawing drawings[SIDE_BY_SIDE] = { 0 };
 	vhd_image *imgs[SIDE_BY_SIDE] = { NULL };
 	int rc = 0;
@@ -64,9 +76,9 @@ int picture_svg(struct cli *cli, struct vhd_err *err)
 	for (int i = 0; !rc && i < cli->argc; i++)
 		rc = begin(cli, i, &drawings[i], &imgs[i], err);
 	if (!rc)
-		rc = fill(drawings, imgs, cli->argc, err);
+		rc = fill(drawings, imgs, cli->argc, max_cells, err);
 	if (!rc)
-		draw_svg(drawings, (size_t)cli->argc);
+		draw(cli, drawings, (size_t)cli->argc);
 	for (int i = 0; i < cli->argc; i++) {
 		draw_end(&drawings[i]);
 		if (imgs[i])
