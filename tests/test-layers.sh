@@ -98,7 +98,7 @@ rule_only_io_file_calls_storage() {
 	local file files=()
 	for file in vhd/*.[ch] vhd/guest/*.[ch]; do
 		case $file in
-		vhd/io_file.c) ;;
+		vhd/io_file.[ch] | vhd/io_file_lock.c | vhd/io_file_name.c) ;;
 		# a socket to the child, and a memory file for libblkid
 		vhd/guest/sandbox.c | vhd/guest/serve.c | vhd/guest/veto.c) ;;
 		*) files+=("$file") ;;
@@ -111,10 +111,15 @@ rule_low_files_look_down() {
 	includes vhd/units.[ch] | grep -vE ': (<|"vhd/units\.h")' || true
 	includes vhd/format.[ch] | grep -vE ': (<|"vhd/(format|vhd)\.h")' || true
 	includes vhd/map.[ch] | grep -vE ': (<|"vhd/(map|format)\.h")' || true
-	includes vhd/io.[ch] vhd/io_file.c | grep -vE ': (<|"vhd/(io|err|vhd)\.h")' || true
+	includes vhd/io.[ch] | grep -vE ': (<|"vhd/(io|err|vhd)\.h")' || true
+	includes vhd/io_file*.[ch] | grep -vE ': (<|"vhd/(io|io_file|err|vhd)\.h")' || true
 	includes vhd/err.[ch] | grep -vE ': (<|"vhd/(err|vhd)\.h")' || true
 	includes vhd/vhd.h vhd/units.h | grep -vE ': <' || true
 	includes vhd/commit.[ch] | grep -E '"vhd/(chain|check|create|rw|extent)\.h"' || true
+}
+# How an open file looks is the backend's own affair.
+rule_the_backend_is_private() {
+	includes vhd/*.[ch] | grep -E '"vhd/io_file\.h"' | grep -vE '^vhd/io_file[a-z_]*\.c: ' || true
 }
 rule_no_test_in_programs() {
 	includes vhd/*.[ch] fs/*.[ch] tools/*.[ch] | grep -E '"tests/' || true
@@ -206,6 +211,9 @@ plant rule_low_files_look_down vhd/format.c '#include "vhd/image.h"'
 plant rule_low_files_look_down vhd/map.c '#include "vhd/io.h"'
 plant rule_low_files_look_down vhd/map.h '#include "vhd/image.h"'
 plant rule_low_files_look_down vhd/io_file.c '#include "vhd/format.h"'
+plant rule_low_files_look_down vhd/io_file_name.c '#include "vhd/image.h"'
+plant rule_low_files_look_down vhd/io.c '#include "vhd/io_file.h"'
+plant rule_the_backend_is_private vhd/image.c '#include "vhd/io_file.h"'
 plant rule_low_files_look_down vhd/units.c '#include "vhd/vhd.h"'
 plant rule_low_files_look_down vhd/err.c '#include "vhd/image.h"'
 plant rule_low_files_look_down vhd/vhd.h '#include "vhd/io.h"'

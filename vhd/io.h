@@ -89,10 +89,12 @@ bool io_is_zero(const void *buf, size_t len);
 int io_barrier(struct vhd_io *io);
 int io_stat(struct vhd_io *io, struct vhd_io_stat *st);
 
-/* io_file.c: the POSIX backend, and the only file that makes storage calls. */
+/* io_file.c and its neighbours: the POSIX backend, and the only files that make storage calls. */
 
 /* Opens path (O_CLOEXEC; never creates). 0 or -errno with the sentence in err. */
 int io_file_open(struct vhd_io **io, const char *path, bool is_readonly, struct vhd_err *err);
+
+/* io_file_name.c: how files get their names. */
 
 /* Calls each with the path of every other regular file in the folder where path's file really is,
  * but for what was never finished. 0 or -errno. */
