@@ -102,6 +102,12 @@ expect_reads flat.vhd
 qemu-img convert -f vpc -O raw flat.vhd "$TMP/is"
 same "$TMP/is" "$TMP/want"
 expect_status 73 "$VHDIMG" commit --into=flat.vhd top.vhd
+expect_said 'flat\.vhd: .*exists'
+expect_status 73 "$VHDIMG" commit -n --into=flat.vhd top.vhd
+expect_said 'flat\.vhd: .*exists'
+ln -s nowhere dangling.vhd
+expect_status 73 "$VHDIMG" commit -n --into=dangling.vhd top.vhd
+rm dangling.vhd
 expect_status 64 "$VHDIMG" commit --into=new.vhd --remove top.vhd
 test ! -e new.vhd
 

@@ -69,6 +69,17 @@ test "$(stat -c %b hole.out)" -le 16 || fail "a hole takes room"
 expect_status 0 "$VHDIMG" convert --type=raw --no-holes hole.vhd full.out
 test $(($(stat -c '%b * 512' full.out))) -ge $((5 * M)) || fail "there are holes"
 
+say "a dry run makes nothing, and knows the size"
+for type in dynamic fixed raw; do
+	expect_status 0 "$VHDIMG" convert -n --type=$type disk.raw dry
+	test ! -e dry || fail "a dry run made a file"
+	would=$(sed -n 's/^disk\.raw: would make dry: \(.*\), .*/\1/p' "$TMP/out")
+	expect_status 0 "$VHDIMG" convert --type=$type disk.raw dry
+	expect_equal "$would" "$(sed -n 's/^disk\.raw: made dry: \(.*\), .*/\1/p' "$TMP/out")" "$type"
+	test -n "$would" || fail "no size: $(cat "$TMP/out")"
+	rm dry
+done
+
 say "a chain as one"
 "$VHDIMG" create --parent=dynamic.vhd kid.vhd
 expect_status 0 "$VHDIMG" convert kid.vhd alone.vhd
@@ -105,7 +116,11 @@ expect_status 64 "$VHDIMG" compare disk.raw
 
 say "what is refused, and left alone"
 : >there
-expect_status 73 "$VHDIMG" convert disk.raw there
+for options in "" -n; do
+	# shellcheck disable=SC2086
+	expect_status 73 "$VHDIMG" convert $options disk.raw there
+	expect_said 'there: .*exists'
+done
 test ! -s there || fail "a file was replaced"
 expect_status 73 "$VHDIMG" convert disk.raw no/folder.vhd
 expect_status 66 "$VHDIMG" convert none.raw no.vhd

@@ -4,9 +4,6 @@
  * the filesystems inside do not use, and compacts, in one go. With --output-file either writes a
  * copy that is so, and leaves the image alone.
  */
-#include <errno.h>
-#include <sys/stat.h>
-
 #include "tools/cmd.h"
 #include "tools/reclaim.h"
 #include "tools/say.h"
@@ -26,12 +23,8 @@ static void look_for_parent(const struct reclaim *job)
 
 static int copy(struct reclaim *job, struct vhd_err *err)
 {
-	struct stat st;
-	int rc;
+	int rc = vhd_copy(job->img, job->out, &job->opts, &job->result, err);
 
-	if (job->opts.dry_run && lstat(job->out, &st) == 0)
-		return cmd_fail(err, -EEXIST, "%s: exists already", job->out);
-	rc = vhd_copy(job->img, job->out, &job->opts, &job->result, err);
 	if (!rc && !job->opts.dry_run && vhd_parent(job->img))
 		look_for_parent(job);
 	return rc;

@@ -91,7 +91,8 @@ static const struct cli_command commands[] = {
 		.summary = "Makes a raw, dynamic or fixed disk of one of another type",
 		.min_args = 2, .max_args = 2,
 		.options = CLI_BIT(CLI_TYPE_OR_RAW) | CLI_BIT(CLI_ALIGN_SIZE) |
-			   CLI_BIT(CLI_PROGRESS) | CLI_BIT(CLI_NO_HOLES) | CLI_BIT(CLI_NO_LOCK),
+			   CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_PROGRESS) | CLI_BIT(CLI_NO_HOLES) |
+			   CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "resize", .arguments = "IMAGE SIZE", .run = cmd_resize,
 		.summary = "Makes the disk larger, or cuts it",

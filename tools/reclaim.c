@@ -116,6 +116,16 @@ static int refuse(const struct reclaim *job, struct vhd_err *err)
 	return 0;
 }
 
+/* What making the file would be refused for, a dry run is refused for as well. */
+static int look_for_out(const struct reclaim *job, struct vhd_err *err)
+{
+	struct stat st;
+
+	if (!job->out || !job->opts.dry_run || lstat(job->out, &st))
+		return 0;
+	return cmd_fail(err, -EEXIST, "%s: exists already", job->out);
+}
+
 /* 0, -errno, or an exit status that was said already. */
 static int look_inside(struct reclaim *job, struct progress *progress, struct vhd_err *err)
 {
@@ -185,6 +195,8 @@ static int run(struct reclaim *job, struct progress *progress, bool *is_parent, 
 	int rc = refuse(job, err), closing;
 	struct vhd_err late = { 0 };
 
+	if (!rc)
+		rc = look_for_out(job, err);
 	if (!rc)
 		rc = look_for_children(job, is_parent, err);
 	if (!rc && job->verb->has_parent && !job->out)
