@@ -75,7 +75,7 @@ must_say() {
 
 cd "$top_srcdir"
 
-complain "$(lost_files README.md docs/*.md)"
+complain "$(lost_files README docs/*.md)"
 echo 'See `vhd/nothing.c`.' >"$TMP/page"
 must_say vhd/nothing.c "$(lost_files "$TMP/page")"
 

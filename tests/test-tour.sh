@@ -35,7 +35,7 @@ run() {
 	esac
 }
 
-sed -n 's/^    //p' "$top_srcdir/README.md" >"$TMP/lines"
+sed -n 's/^    //p' "$top_srcdir/README" >"$TMP/lines"
 test "$(wc -l <"$TMP/lines")" -ge 18 || fail "the README has few commands"
 while read -r line <&3; do
 	say "$line"
@@ -52,14 +52,14 @@ expect_equal "${checked-}" yes "the README checks the image"
 is_unmounted "$TMP/mnt" || fail "something is left mounted"
 
 say "links"
-grep -oE '\]\([^)]*\)' "$top_srcdir/README.md" | tr -d ']()' >"$TMP/links"
+grep -oE '\]\([^)]*\)' "$top_srcdir/README" | tr -d ']()' >"$TMP/links"
 test "$(wc -l <"$TMP/links")" -ge 8 || fail "few links: $(cat "$TMP/links")"
 while read -r page; do
 	test -f "$top_srcdir/$page" || fail "the README points at $page"
 done <"$TMP/links"
 
 say "the picture has the sizes that its caption has"
-sed -n 's/^!\[\(.*\)\].*/\1/p' "$top_srcdir/README.md" | grep -oE '[0-9.]+ MiB' >"$TMP/sizes"
+sed -n 's/^!\[\(.*\)\].*/\1/p' "$top_srcdir/README" | grep -oE '[0-9.]+ MiB' >"$TMP/sizes"
 expect_equal "$(wc -l <"$TMP/sizes")" 2
 while read -r size; do
 	grep -Fq ">$size</text>" "$top_srcdir/docs/map.svg" || fail "the picture does not have $size"
