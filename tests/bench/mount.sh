@@ -150,8 +150,9 @@ known_process() {
 	test -z "$PROCESS" || cleanup_process "$PROCESS"
 	test "$target" = raw || cleanup "umount_lazy '$MOUNT'"
 }
+# rm_disk [STATUS]: which check may have, beside 0.
 rm_disk() {
-	case $target in vhdfuse*) check_image "$FILE" ;; esac
+	case $target in vhdfuse*) check_image "$FILE" "${1-}" ;; esac
 	rm "$FILE" "$TMP/mountpoint"
 }
 
@@ -162,7 +163,7 @@ start_disk() {
 }
 stop_disk() {
 	umount_"$target"
-	rm_disk
+	rm_disk "$@"
 }
 
 # --- the jobs -------------------------------------------------------------------------------------
@@ -256,8 +257,9 @@ tree() {
 	timed "$prefix-delete" delete_tree
 	timed "$prefix-fstrim" trim_tree
 	loop_detach "$LOOP"
+	sync -d "$DISK"	# the loop device lets go of it when it likes
 	result "$prefix-left" "$(du -k "$FILE" | cut -f1)"
-	stop_disk
+	stop_disk 3	# what was trimmed leaves room in it
 }
 part_tree() {
 	tree tree
