@@ -105,7 +105,7 @@ static int begin_block(struct convert *c, uint32_t *entry)
 	return rc;
 }
 
-/* len bytes of the chain, at `in` of blk, are in the buffer. */
+/* len bytes of the chain, at `in` of blk, are in the buffer, and are not all zeros. */
 static int put(struct convert *c, uint32_t blk, uint32_t in, size_t len, uint32_t *entry)
 {
 	uint64_t off = (uint64_t)blk * c->shape.block_size + in;
@@ -113,13 +113,34 @@ static int put(struct convert *c, uint32_t blk, uint32_t in, size_t len, uint32_
 
 	if (c->to != VHD_TO_DYNAMIC)
 		return c->is_dry ? 0 : reclaim_put_pages(&c->r, c->out, len, off);
-	if (*entry == FMT_UNUSED && io_is_zero(c->r.scan.buf, len))
-		return 0;
 	if (*entry == FMT_UNUSED)
 		rc = begin_block(c, entry);
 	if (!rc && !c->is_dry)
 		rc = reclaim_put_pages(&c->r, c->out, len, map_data_off(&c->shape, *entry) + in);
 	return rc;
+}
+
+/* The barrier at the end then finds little left to wait for: reading and writing overlap. */
+static void start_writing(struct convert *c, uint32_t blk, uint32_t entry)
+{
+	uint64_t off = c->to == VHD_TO_DYNAMIC ? map_entry_off(entry) :
+		       (uint64_t)blk * c->shape.block_size;
+	uint64_t len = c->to == VHD_TO_DYNAMIC ? map_slot_size(&c->shape) : c->shape.block_size;
+
+	if (!c->is_dry && c->out->ops->start_writing)
+		c->out->ops->start_writing(c->out, len, off);
+}
+
+/*
+ * A hole of the host is read as everything is, since its word is not taken for zeros. The pages of
+ * zeros that this leaves in the cache are of no use to anybody, and new ones for all cost time.
+ */
+static void forget_zeros(struct convert *c, size_t len, uint64_t off)
+{
+	struct vhd_image *img = c->r.img;
+
+	if (len && image_is_fixed(img) && img->io->ops->forget)
+		img->io->ops->forget(img->io, len, off);
 }
 
 /* What the file has of blk; what lies past the old disk's end is zeros. */
@@ -144,10 +165,16 @@ static int convert_block(struct convert *c, uint32_t blk, struct vhd_err *err)
 			return rc;
 		c->r.result->bytes_read += n;
 		memset(c->r.scan.buf + n, 0, len - n);
+		if (io_is_zero(c->r.scan.buf, len)) {
+			forget_zeros(c, n, off + in);
+			continue;
+		}
 		rc = put(c, blk, in, len, &entry);
 		if (rc)
 			return fail_write(c, rc, err);
 	}
+	if (!rc && has && (!is_dynamic || entry != FMT_UNUSED))
+		start_writing(c, blk, entry);
 	if (is_dynamic)
 		c->r.drop[blk] = entry == FMT_UNUSED;
 	c->r.result->blocks_after += entry != FMT_UNUSED;

@@ -60,6 +60,11 @@ static void file_drop_cache(struct vhd_io *io)
 	posix_fadvise(io_file(io)->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+static void file_forget(struct vhd_io *io, uint64_t len, uint64_t off)
+{
+	posix_fadvise(io_file(io)->fd, (off_t)off, (off_t)len, POSIX_FADV_DONTNEED);
+}
+
 static int file_truncate(struct vhd_io *io, uint64_t size)
 {
 	int rc;
@@ -161,6 +166,7 @@ static const struct vhd_io_ops file_ops = {
 	.barrier = file_barrier,
 	.start_writing = file_start_writing,
 	.drop_cache = file_drop_cache,
+	.forget = file_forget,
 	.truncate = file_truncate,
 	.punch = file_punch,
 	.allocate = file_allocate,
