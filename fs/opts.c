@@ -120,20 +120,20 @@ static const struct fuse_opt switch_table[] = {
 
 static const char help[] =
 	"Usage: vhdfuse IMAGE MOUNTPOINT [-o OPT,...]\n"
-	"Mount the disk inside a VHD image as a raw file: MOUNTPOINT/disk.raw, or MOUNTPOINT\n"
-	"itself where that is a regular file.\n"
+	"Mount the disk inside a VHD image as a raw file: MOUNTPOINT/disk.raw, or\n"
+	"MOUNTPOINT itself where that is a regular file.\n"
 	"\n"
 	"  -o ro                   open the image read-only\n"
 	"  -o partitions           a file for each partition and logical volume, too\n"
 	"  -o parent=PATH          where the parent of a differencing image is now\n"
-	"  -o cow=FILE             write to FILE, a differencing image made if it is not there\n"
+	"  -o cow=FILE             write to FILE, a differencing image, made if need be\n"
 	"  -o snapshot             write to a scratch file that is gone after the unmount\n"
-	"  -o discard, nodiscard   a punched hole releases blocks (default), or only zeroes\n"
+	"  -o discard, nodiscard   a hole releases blocks (default), or only zeroes\n"
 	"  -o detect_zeroes=on|off zeros allocate nothing (default on)\n"
 	"  -o compact              compact the image when it is unmounted\n"
 	"  -o commit=SECONDS       publish so soon what nobody flushes (default 5)\n"
 	"  -o writeback            small writes are faster, and published later\n"
-	"  -o term_timeout=SECONDS after SIGTERM serve on so long those who hold a file (10)\n"
+	"  -o term_timeout=SECONDS after SIGTERM serve on so long who holds a file (10)\n"
 	"  -o no-lock              go on where the host's filesystem has no locks\n"
 	"  -o uid=, gid=, umask=   whose the files are, and their mode (umask in octal)\n"
 	"  -o allow_other, allow_root, auto_unmount, fsname=, and the options of mount(8)\n"
@@ -141,7 +141,7 @@ static const char help[] =
 	"  -r, -s                  the same as -o ro; serve with a single thread\n"
 	"  -h, -V                  this help, the version\n"
 	"\n"
-	"Exit status: 0 mounted, 1 wrong usage or no permission, 2 system error, 32 the image.\n";
+	"Exit status: 0 mounted, 1 usage or permission, 2 system error, 32 the image.\n";
 
 static int say_usage(const char *what, const char *arg)
 {

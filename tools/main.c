@@ -22,7 +22,7 @@
 static const struct cli_command commands[] = {
 	{
 		.name = "info", .arguments = "IMAGE...", .is_each = true, .run = cmd_info,
-		.summary = "Tells what an image is, how large, and whether it is in use",
+		.summary = "Tells what an image is, and whether it is in use",
 		.min_args = 1,
 		.options = CLI_BIT(CLI_OUTPUT) | CLI_BIT(CLI_FORCE_SHARE) | CLI_BIT(CLI_NO_LOCK) |
 			   CLI_BIT(CLI_NO_SANDBOX),
@@ -34,19 +34,19 @@ static const struct cli_command commands[] = {
 			   CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "check", .arguments = "IMAGE...", .is_each = true, .run = cmd_check,
-		.summary = "Checks the structure of an image, and mends it when told to",
+		.summary = "Checks the structure, and mends it when told to",
 		.min_args = 1,
 		.options = CLI_BIT(CLI_REPAIR) | CLI_BIT(CLI_FOR) | CLI_BIT(CLI_OUTPUT) |
 			   CLI_BIT(CLI_FORCE_SHARE) | CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "create", .arguments = "IMAGE [SIZE]", .run = cmd_create,
-		.summary = "Makes an empty image, or a child; never replaces a file",
+		.summary = "Makes an empty image, or a child of one",
 		.min_args = 1, .max_args = 2, .is_creation = true,
 		.options = CLI_BIT(CLI_TYPE) | CLI_BIT(CLI_BLOCK_SIZE) | CLI_BIT(CLI_PARENT) |
 			   CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "zero", .arguments = "IMAGE...", .is_each = true, .run = cmd_zero,
-		.summary = "Makes what the filesystems inside do not use read as zeros",
+		.summary = "Makes what filesystems have free read as zeros",
 		.min_args = 1,
 		.options = CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_PROGRESS) | CLI_BIT(CLI_ONLY) |
 			   CLI_BIT(CLI_IGNORE) | CLI_BIT(CLI_GAPS) | CLI_BIT(CLI_WRITE) |
@@ -83,12 +83,12 @@ static const struct cli_command commands[] = {
 		.options = CLI_BIT(CLI_PARENT) | CLI_BIT(CLI_UNCHECKED) | CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "snapshot", .arguments = "IMAGE [PARENT]", .run = cmd_snapshot,
-		.summary = "Keeps the disk as it is under another name; a child takes its place",
+		.summary = "Keeps the disk as it is; a child takes its place",
 		.min_args = 1, .max_args = 2, .is_creation = true,
 		.options = CLI_BIT(CLI_FORCE) | CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "convert", .arguments = "IN OUT", .run = cmd_convert,
-		.summary = "Makes a raw, dynamic or fixed disk of one of another type",
+		.summary = "Makes a raw, dynamic or fixed disk of another",
 		.min_args = 2, .max_args = 2,
 		.options = CLI_BIT(CLI_TYPE_OR_RAW) | CLI_BIT(CLI_ALIGN_SIZE) |
 			   CLI_BIT(CLI_DRY_RUN) | CLI_BIT(CLI_PROGRESS) | CLI_BIT(CLI_NO_HOLES) |
@@ -107,7 +107,7 @@ static const struct cli_command commands[] = {
 			   CLI_BIT(CLI_NO_LOCK),
 	}, {
 		.name = "umount", .arguments = "MOUNTPOINT", .run = cmd_umount,
-		.summary = "Unmounts what vhdfuse mounted, and waits until the image is closed",
+		.summary = "Unmounts, and waits until the image is closed",
 		.min_args = 1, .max_args = 1,
 	}, {
 		.name = "umount.fuse.vhdfuse", .arguments = "MOUNTPOINT", .run = cmd_umount,

@@ -39,9 +39,9 @@ tool() {
 		fail "$*: $(tail -3 "$TMP/tool.err")"
 }
 
-# attach FILE: sets LOOP, and DEV, by which the tools know it.
+# attach FILE [LOSETUP OPTION...]: sets LOOP, and DEV, by which the tools know it.
 attach() {
-	loop_attach "$1"
+	loop_attach "$@"
 	DEV=$TMP/lvm/dev/${LOOP##*/}
 	cp -a "$LOOP" "$DEV"
 }
