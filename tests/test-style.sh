@@ -77,7 +77,7 @@ lengths() {
 cd "$top_srcdir"
 bad=0
 mapfile -t c_files < <(find vhd fs tools tests -name '*.[ch]' | sort)
-mapfile -t sh_files < <(find bootstrap .ci docs tests -name '*.sh' -o -name bootstrap -o -path '.ci/run' | sort)
+mapfile -t sh_files < <(find bootstrap .ci docs fs tests tools -name '*.sh' -o -name '*.bash-completion' -o -name bootstrap -o -path '.ci/run' | sort)
 test ${#c_files[@]} -gt 10 || { echo "FAIL: no sources under $top_srcdir"; exit 1; }
 
 said=$(complaints "${c_files[@]}"; shell_complaints "${sh_files[@]}")
