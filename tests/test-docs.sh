@@ -116,6 +116,17 @@ else
 	echo "no vhdimg here: its options were not compared"
 fi
 
+# undistributed LIST: files of git that the tarball would lack, by the list of what it has.
+undistributed() {
+	comm -23 <(git ls-files | sort -u) <(sort -u "$1") | sed 's/$/ is in git, and not in the tarball/'
+}
+if git rev-parse --git-dir >/dev/null 2>&1 && test -e .git && test -f "$top_builddir/Makefile"; then
+	make -s --no-print-directory -C "$top_builddir" list-dist >"$TMP/dist" 2>/dev/null
+	complain "$(undistributed "$TMP/dist")"
+	grep -v '^vhd/rw.c$' "$TMP/dist" >"$TMP/less"
+	must_say 'vhd/rw.c is in git' "$(undistributed "$TMP/less")"
+fi
+
 # Whether the driver knows a -o option, with a value or without.
 knows_name() {
 	local said name
