@@ -51,6 +51,8 @@ expect_offer "json" vhdimg info --output = j
 expect_offer "json" vhdimg info --output j
 expect_offer "raw" vhdimg convert --type r
 expect_offer "lossy" vhdimg check --repair =
+expect_offer "azure qemu virtualbox windows xen" vhdimg check --for =
+expect_offer "azure,virtualbox" vhdimg check --for = azure,v
 COMP_WORDBREAKS=${COMP_WORDBREAKS/=/} expect_offer "--output=json" vhdimg info --output=j
 
 say "what an argument is"
