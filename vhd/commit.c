@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The crash-safety contract, and the one writer of metadata that keeps it.
+ * The crash-safety contract, and the writer of metadata that keeps it (rules 12 and 13: rewrite.c).
  *
  * A slot is room in the file for one block (sector bitmap and data). It is free when neither the
  * BAT on disk, nor a running commit's list, nor memory names it; quarantined when memory does not
@@ -55,7 +55,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vhd/layout.h"
 #include "vhd/store.h"
 
 /* A small first chunk would cost the first blocks of an image a barrier each, nearly. */
@@ -172,7 +171,7 @@ static void unlist(struct vhd_image *img, const struct work *work)
 }
 
 /* rule 5: the footer at its new place; a barrier has to follow. */
-static int lengthen(struct vhd_image *img, uint64_t trailer, struct vhd_err *err)
+int commit_lengthen(struct vhd_image *img, uint64_t trailer, struct vhd_err *err)
 {
 	int rc = io_pwrite(img->io, img->raw_footer, FMT_SECTOR, trailer);
 
@@ -215,7 +214,7 @@ static int begin_growth(struct vhd_image *img, struct work *work, struct vhd_err
 	     slots && (rc == -ENOSPC || rc == -EFBIG); slots /= 2) {
 		work->new_end = first + (slots - 1) * stride + map_slot_size(map);
 		work->new_trailer = map_place_footer(work->new_end);
-		rc = lengthen(img, work->new_trailer, err);
+		rc = commit_lengthen(img, work->new_trailer, err);
 	}
 	if (rc)
 		work->new_trailer = 0;
@@ -443,254 +442,6 @@ int commit_trim(struct vhd_image *img, unsigned flags, struct vhd_err *err)
 	if (pos + gain <= img->trailer || (pos <= img->trailer && img->commit.is_trailer_lost) ||
 	    (flags & COMMIT_TRIM_PAGE && pos != img->trailer))
 		rc = trim_to(img, end, pos, err);
-	pthread_mutex_unlock(&img->commit_lock);
-	return rc;
-}
-
-/* rule 5, for room up to end that no slot gets. */
-static int reach(struct vhd_image *img, uint64_t end, struct vhd_err *err)
-{
-	uint64_t trailer = map_place_footer(end);
-	int rc = lengthen(img, trailer, err);
-
-	if (!rc)
-		rc = store_barrier(img, err);
-	if (rc)
-		return rc;
-	img->trailer = trailer;
-	img->slots_end = end;
-	img->commit.is_trailer_lost = false;
-	return 0;
-}
-
-/* A header with its texts, where no footer names it; durable. */
-static int write_header(struct vhd_image *img, const struct commit_header *h, struct vhd_err *err)
-{
-	int rc = io_pwrite(img->io, h->raw, FMT_HEADER_SIZE, h->off);
-
-	for (unsigned i = 0; !rc && i < h->texts_len; i++)
-		rc = io_pwrite(img->io, h->texts[i].text, h->texts[i].len, h->texts[i].off);
-	if (rc)
-		return vhd_err_errno(err, rc, "%s: cannot write the dynamic header", img->name);
-	return store_barrier(img, err);
-}
-
-/* rule 7: first T, then L, as raw_footer is now. */
-static int write_footers(struct vhd_image *img, struct vhd_err *err)
-{
-	const uint64_t places[] = { img->trailer, 0 };
-
-	for (unsigned i = 0; i < (image_is_fixed(img) ? 1 : 2); i++) {
-		int rc = io_pwrite(img->io, img->raw_footer, FMT_SECTOR, places[i]);
-
-		if (rc)
-			return vhd_err_errno(err, rc, "%s: cannot write the footer at offset %llu",
-					     img->name, (unsigned long long)places[i]);
-		rc = store_barrier(img, err);
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
-static int point_footers(struct vhd_image *img, uint64_t off, struct vhd_err *err)
-{
-	fmt_footer_set_data_offset(img->raw_footer, off);
-	return write_footers(img, err);
-}
-
-/* What footers on the disk say is in doubt. */
-static void poison(struct vhd_image *img, int rc)
-{
-	int none = 0;
-
-	atomic_compare_exchange_strong(&img->poison, &none, rc);
-}
-
-int commit_id(struct vhd_image *img, const uint8_t uuid[16], struct vhd_err *err)
-{
-	int rc;
-
-	pthread_mutex_lock(&img->commit_lock);
-	rc = store_check_poison(img, err);
-	if (!rc) {
-		memcpy(img->footer.uuid, uuid, sizeof(img->footer.uuid));
-		fmt_footer_set_uuid(img->raw_footer, uuid);
-		rc = write_footers(img, err);
-		if (rc)
-			poison(img, rc);
-	}
-	pthread_mutex_unlock(&img->commit_lock);
-	return rc;
-}
-
-int commit_reserve(struct vhd_image *img, uint64_t end, struct vhd_err *err)
-{
-	int rc;
-
-	pthread_mutex_lock(&img->commit_lock);
-	rc = store_check_poison(img, err);
-	if (!rc && map_place_footer(end) > img->trailer)
-		rc = reach(img, end, err);
-	else if (!rc && img->slots_end < end)
-		img->slots_end = end;
-	pthread_mutex_unlock(&img->commit_lock);
-	return rc;
-}
-
-/* The table from block `first` on: the map's entries, and unused ones behind them. */
-static int write_table(struct vhd_image *img, uint64_t off, uint32_t first, uint32_t end)
-{
-	uint8_t raw[HOST_PAGE];
-	int rc = 0;
-
-	for (uint32_t blk = first, n; !rc && blk < end; blk += n) {
-		n = end - blk < sizeof(raw) / 4 ? end - blk : sizeof(raw) / 4;
-		for (uint32_t i = 0; i < n; i++)
-			fmt_entry_put(raw + i * 4, blk + i < img->map.blocks ?
-				      img->map.entry[blk + i] : FMT_UNUSED);
-		rc = io_pwrite(img->io, raw, n * 4ull, off + blk * 4ull);
-	}
-	return rc;
-}
-
-/* rule 12: one sector has all that says where the table is. */
-static int point_header(struct vhd_image *img, uint64_t off, uint32_t entries, struct vhd_err *err)
-{
-	uint8_t raw[FMT_HEADER_SIZE];
-	int rc = io_pread(img->io, raw, sizeof(raw), img->footer.data_offset);
-
-	if (rc)
-		return vhd_err_errno(err, rc, "%s: cannot read the dynamic header", img->name);
-	fmt_header_set_table(raw, off, entries);
-	rc = io_pwrite(img->io, raw, FMT_SECTOR, img->footer.data_offset);
-	if (!rc)
-		return store_barrier(img, err);
-	poison(img, rc);
-	return vhd_err_errno(err, rc, "%s: cannot write the dynamic header", img->name);
-}
-
-/* commit_lock is held. */
-static int move_table(struct vhd_image *img, uint64_t off, uint32_t entries, struct vhd_err *err)
-{
-	uint32_t first = off == img->header.table_offset ? img->map.blocks : 0;
-	int rc = store_check_poison(img, err);
-
-	if (!rc && first < entries) {
-		rc = write_table(img, off, first, entries);
-		rc = rc ? vhd_err_errno(err, rc, "%s: cannot write the block table", img->name) :
-		     store_barrier(img, err);
-	}
-	if (!rc)
-		rc = point_header(img, off, entries, err);
-	if (rc)
-		return rc;
-	img->header.table_offset = off;
-	img->header.entries = entries;
-	img->metadata_end = layout_metadata_end(img, img->trailer);
-	return 0;
-}
-
-int commit_table(struct vhd_image *img, uint64_t off, uint32_t entries, struct vhd_err *err)
-{
-	int rc;
-
-	pthread_mutex_lock(&img->commit_lock);
-	rc = move_table(img, off, entries, err);
-	pthread_mutex_unlock(&img->commit_lock);
-	return rc;
-}
-
-/* What the file has behind a fixed image's footer, which was written and is durable, goes. */
-static int cut_behind_trailer(struct vhd_image *img, struct vhd_err *err)
-{
-	int rc = img->io->ops->truncate(img->io, img->trailer + FMT_SECTOR);
-
-	return rc ? vhd_err_errno(err, rc, "%s: cannot cut the file", img->name) :
-	       store_barrier(img, err);
-}
-
-/* rule 5, or 6; the footer of a disk that grew becomes zeros of the disk. */
-static int move_fixed_footer(struct vhd_image *img, uint64_t size, struct vhd_err *err)
-{
-	uint64_t old = img->trailer;
-	int rc = size > old ? lengthen(img, size, err) :
-		 io_pwrite(img->io, img->raw_footer, FMT_SECTOR, size);
-
-	if (rc)
-		return vhd_err_errno(err, rc, "%s: cannot write the footer at offset %llu",
-				     img->name, (unsigned long long)size);
-	rc = store_barrier(img, err);
-	if (rc)
-		return rc;
-	img->trailer = size;
-	rc = cut_behind_trailer(img, err);
-	if (rc || size < old)
-		return rc;
-	rc = io_write_zeros(img->io, FMT_SECTOR, old);
-	return rc ? vhd_err_errno(err, rc, "%s: cannot write the disk", img->name) :
-	       store_barrier(img, err);
-}
-
-int commit_size(struct vhd_image *img, uint64_t size, struct vhd_err *err)
-{
-	uint64_t trailer = img->trailer;
-	uint8_t before[FMT_SECTOR];
-	int rc;
-
-	pthread_mutex_lock(&img->commit_lock);
-	rc = store_check_poison(img, err);
-	if (!rc) {
-		memcpy(before, img->raw_footer, sizeof(before));
-		fmt_footer_set_size(img->raw_footer, size);
-		rc = image_is_fixed(img) ? move_fixed_footer(img, size, err) :
-		     write_footers(img, err);
-		/* A fixed image that could not be lengthened is as it was. */
-		if (rc && image_is_fixed(img) && img->trailer == trailer)
-			memcpy(img->raw_footer, before, sizeof(before));
-		else if (rc)
-			poison(img, rc);
-	}
-	if (!rc)
-		img->size = img->footer.current_size = size;
-	pthread_mutex_unlock(&img->commit_lock);
-	return rc;
-}
-
-/* commit_lock is held. */
-static int replace_header(struct vhd_image *img, const struct commit_header *meantime,
-			  const struct commit_header *final, uint64_t end, struct vhd_err *err)
-{
-	int rc = reach(img, end, err);
-
-	if (!rc)
-		rc = write_header(img, meantime, err);
-	if (rc)
-		return rc;
-	rc = point_footers(img, meantime->off, err);
-	if (!rc)
-		rc = write_header(img, final, err);
-	if (!rc)
-		rc = point_footers(img, final->off, err);
-	if (rc)
-		poison(img, rc);
-	return rc;
-}
-
-int commit_header(struct vhd_image *img, const struct commit_header *meantime,
-		  const struct commit_header *final, uint64_t end, struct vhd_err *err)
-{
-	int rc;
-
-	pthread_mutex_lock(&img->commit_lock);
-	rc = store_check_poison(img, err);
-	if (!rc)
-		rc = replace_header(img, meantime, final, end, err);
-	if (!rc) {
-		img->footer.data_offset = final->off;
-		img->header = final->header;
-		img->metadata_end = final->metadata_end;
-	}
 	pthread_mutex_unlock(&img->commit_lock);
 	return rc;
 }

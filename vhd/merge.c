@@ -27,6 +27,7 @@
 #include "vhd/create.h"
 #include "vhd/reclaim.h"
 #include "vhd/relink.h"
+#include "vhd/rewrite.h"
 #include "vhd/store.h"
 
 struct merge {
@@ -195,7 +196,7 @@ static int rename_parent(struct vhd_image *img, bool keep_id, struct vhd_err *er
 
 	if (!keep_id && is_named && !parent->is_raw) {
 		chain_next_id(img, to.uuid);
-		rc = commit_id(parent, to.uuid, err);
+		rc = rewrite_id(parent, to.uuid, err);
 	}
 	if (rc)
 		return rc;

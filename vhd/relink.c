@@ -20,6 +20,7 @@
 #include "vhd/create.h"
 #include "vhd/layout.h"
 #include "vhd/naming.h"
+#include "vhd/rewrite.h"
 
 #define HOME FMT_SECTOR		/* where every writer puts the header */
 #define HOST_PAGE 4096u
@@ -35,7 +36,7 @@ struct plan {
 	struct fmt_header header;	/* the new one, but for the locators */
 	struct span claims[CLAIMS];	/* what the final header and its texts take */
 	unsigned claims_len;
-	struct commit_header meantime, final;
+	struct rewrite_header meantime, final;
 	uint64_t end;			/* of what is behind everything */
 };
 
@@ -109,7 +110,7 @@ static void place_header(struct plan *p)
 	p->claims[p->claims_len++] = (struct span){ p->final.off, FMT_HEADER_SIZE };
 }
 
-static void put_text(struct plan *p, struct commit_header *h, unsigned i, struct span room)
+static void put_text(struct plan *p, struct rewrite_header *h, unsigned i, struct span room)
 {
 	const struct naming_text *text = &p->naming.texts[i];
 
@@ -167,7 +168,7 @@ static void place_texts(struct plan *p)
 	p->end += FMT_HEADER_SIZE;
 }
 
-static uint64_t metadata_end(const struct plan *p, const struct commit_header *h)
+static uint64_t metadata_end(const struct plan *p, const struct rewrite_header *h)
 {
 	struct vhd_image with = { .footer = p->img->footer, .header = h->header };
 
@@ -175,7 +176,7 @@ static uint64_t metadata_end(const struct plan *p, const struct commit_header *h
 	return layout_metadata_end(&with, p->end);
 }
 
-static int encode(struct plan *p, struct commit_header *h)
+static int encode(struct plan *p, struct rewrite_header *h)
 {
 	int rc = io_pread(p->img->io, h->raw, FMT_HEADER_SIZE, p->img->footer.data_offset);
 
@@ -215,7 +216,7 @@ static int relink_still(struct plan *p, const struct relink_to *to, struct vhd_e
 	rc = make_plan(p);
 	if (rc)
 		return vhd_err_errno(err, rc, "%s: cannot read the dynamic header", img->name);
-	rc = commit_header(img, &p->meantime, &p->final, p->end, err);
+	rc = rewrite_header(img, &p->meantime, &p->final, p->end, err);
 	if (!rc)
 		return commit_trim(img, COMMIT_TRIM_ALL, err);
 	if (!atomic_load(&img->poison))		/* no footer names what was begun */

@@ -26,6 +26,7 @@
 #include "vhd/layout.h"
 #include "vhd/move.h"
 #include "vhd/reclaim.h"
+#include "vhd/rewrite.h"
 #include "vhd/store.h"
 
 #define HOST_PAGE 4096u
@@ -157,7 +158,7 @@ static int clear_way(struct resize *z, uint64_t end, struct vhd_err *err)
 	const struct map *map = &z->img->map;
 	uint64_t start = z->img->header.table_offset;
 	struct move move;
-	int rc = commit_reserve(z->img, end, err);
+	int rc = rewrite_reserve(z->img, end, err);
 
 	if (rc)
 		return rc;
@@ -192,7 +193,7 @@ static int place_table(struct resize *z, uint64_t *off, struct vhd_err *err)
 				   "longer block table, and XenServer takes it nowhere else",
 				   img->name);
 	*off = round_up(img->trailer > img->slots_end ? img->trailer : img->slots_end, HOST_PAGE);
-	return commit_reserve(img, layout_pad_table(img, *off + z->blocks * 4ull), err);
+	return rewrite_reserve(img, layout_pad_table(img, *off + z->blocks * 4ull), err);
 }
 
 /* blktap looks for its batmap behind the table: a map that is all clear, which is always valid, is
@@ -242,13 +243,13 @@ static int grow(struct resize *z, struct vhd_err *err)
 	if (!rc)
 		rc = write_batmap(z, off, err);
 	if (!rc)
-		rc = commit_table(img, off, entries, err);
+		rc = rewrite_table(img, off, entries, err);
 	if (rc)
 		return rc;
 	rc = map_resize(&img->map, z->blocks);
 	if (rc)
 		return vhd_err_errno(err, rc, "%s", img->name);
-	rc = commit_size(img, z->size, err);
+	rc = rewrite_size(img, z->size, err);
 	return rc ? rc : find_room(img, err);
 }
 
@@ -263,12 +264,12 @@ static int cut(struct resize *z, struct vhd_err *err)
 	if (!rc)
 		rc = commit_run(img, err);
 	if (!rc)
-		rc = commit_size(img, z->size, err);
+		rc = rewrite_size(img, z->size, err);
 	if (rc)
 		return rc;
 	map_resize(&img->map, z->blocks);	/* fewer: cannot fail */
 	if (!layout_may_have_batmap(img))	/* which is where the table's length puts it */
-		rc = commit_table(img, img->header.table_offset, z->blocks, err);
+		rc = rewrite_table(img, img->header.table_offset, z->blocks, err);
 	if (!rc)
 		rc = commit_trim(img, COMMIT_TRIM_ALL, err);
 	return rc ? rc : find_room(img, err);
@@ -293,7 +294,7 @@ static int resize_still(struct resize *z, const struct vhd_reclaim_opts *opts, s
 	int rc = reclaim_begin(&z->r, z->img, opts, &result, err);
 
 	if (!rc && image_is_fixed(z->img))
-		rc = commit_size(z->img, z->size, err);
+		rc = rewrite_size(z->img, z->size, err);
 	else if (!rc)
 		rc = z->size > z->img->size ? grow(z, err) : cut(z, err);
 	reclaim_end(&z->r);
