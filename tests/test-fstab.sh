@@ -26,7 +26,12 @@ grep -q '^/srv/disk.vhd  */mnt/disk  *fuse.vhdfuse' "$TMP/etc/fstab" || fail "th
 grep -q '^IMAGE=/srv/disk.vhd' "$TMP/etc/vhdfuse/NAME.conf" || fail "the page has no file for the service"
 ln -s "$VHDIMG" "$TMP/sbin/umount.fuse.vhdfuse"
 ln -s "$VHDFUSE" "$TMP/sbin/vhdfuse"	# mount(8) looks for it in the usual places alone
-mount -t overlay none -o "lowerdir=$TMP/etc:/etc" /etc || skip "no overlay filesystem here"
+# An overlay need not see what changes below it.
+lay_etc() {
+	test -z "${LAID-}" || umount /etc
+	mount -t overlay none -o "lowerdir=$TMP/etc:/etc" /etc && LAID=1
+}
+lay_etc || skip "no overlay filesystem here"
 mount -t overlay none -o "lowerdir=$TMP/sbin:$sbin" "$sbin"
 cleanup "umount '$sbin'; umount /etc; umount -l /mnt; umount -l /srv"
 mount -t tmpfs tmpfs /srv
@@ -54,7 +59,7 @@ done
 
 say "written to, and compacted when it leaves, which umount waits for"
 sed -i 's/ro,nofail/rw,compact,x-systemd.requires=network.target,_netdev/' "$TMP/etc/fstab"
-mount -o remount "lowerdir=$TMP/etc:/etc" /etc 2>/dev/null || { umount /etc && mount -t overlay none -o "lowerdir=$TMP/etc:/etc" /etc; }
+lay_etc
 mount /mnt/disk
 DAEMON=$(daemon_of /mnt/disk)
 cleanup_process "$DAEMON"
@@ -68,6 +73,9 @@ say "an image that is not there: nofail is for boot, the status tells"
 mv /srv/disk.vhd /srv/away.vhd
 expect_status 32 mount /mnt/disk
 mv /srv/away.vhd /srv/disk.vhd
+
+printed 1 >"$TMP/etc/fstab"
+lay_etc
 
 say "the unit"
 unit=$top_builddir/fs/vhdfuse@.service
@@ -87,6 +95,10 @@ stat -c %s /mnt/disk/disk.raw >size
 grep ' /mnt/disk ' /proc/self/mounts >mounted
 systemctl stop vhdfuse@NAME.service; systemctl is-active vhdfuse@NAME.service >stopped
 grep ' /mnt/disk ' /proc/self/mounts >left
+systemctl start mnt-disk.mount && systemctl is-active mnt-disk.mount >active-mount
+grep ' /mnt/disk ' /proc/self/mounts >mounted-by-line
+systemctl stop mnt-disk.mount; systemctl is-active mnt-disk.mount >stopped-mount
+grep ' /mnt/disk ' /proc/self/mounts >left-by-line
 systemctl start vhdfuse@other.service; echo \$? >other
 touch done
 END
@@ -106,14 +118,14 @@ if test -n "$systemd" && mount -t cgroup2 none "$TMP/cgroups" 2>/dev/null; then
 	# In a group of its own, whose branches go with it.
 	group=$TMP/cgroups/${TMP##*/}
 	mkdir "$group"
-	cleanup "wait_for 5 sh -c '! grep -q . $group/cgroup.procs'; find '$group' -depth -type d -exec rmdir {} +; umount '$TMP/cgroups'"
+	cleanup "wait_for 5 grep -qx 'populated 0' '$group/cgroup.events'; find '$group' -depth -type d -exec rmdir {} +; umount '$TMP/cgroups'"
 	(
 		echo "$BASHPID" >"$group/cgroup.procs"
 		exec unshare --mount --pid --fork --cgroup --kill-child --mount-proc --propagation private bash -euc '
 			mount -t tmpfs tmpfs /run
 			umount -l /sys/fs/cgroup || :
 			mount -t cgroup2 none /sys/fs/cgroup
-			exec env -i PATH=/usr/sbin:/usr/bin container=trial SYSTEMD_UNIT_PATH="$1" \
+			exec env -i PATH=/usr/sbin:/usr/bin container=trial SYSTEMD_UNIT_PATH="$1:/run/systemd/generator" \
 				"$2" --system --unit=trial.service --log-target=console --show-status=no' \
 			bash "$TMP/units" "$systemd"
 	) </dev/null >"$TMP/systemd.log" 2>&1 &
@@ -128,6 +140,11 @@ if test -n "$systemd" && mount -t cgroup2 none "$TMP/cgroups" 2>/dev/null; then
 	expect_equal "$(cat "$TMP/stopped")" inactive
 	expect_equal "$(cat "$TMP/left")" ""
 	refuses test "$(cat "$TMP/other")" = 0
+	# What systemd makes of the line of fstab.
+	expect_equal "$(cat "$TMP/active-mount")" active "$(cat "$TMP/trace")"
+	grep -q 'fuse.vhdfuse ro,' "$TMP/mounted-by-line" || fail "not mounted: $(cat "$TMP/trace")"
+	expect_equal "$(cat "$TMP/stopped-mount")" inactive
+	expect_equal "$(cat "$TMP/left-by-line")" ""
 	check_image /srv/disk.vhd
 else
 	say "no systemd that could run here: left out"
