@@ -193,8 +193,10 @@ wait_for() {
 	done
 }
 
+# A process whose first thread has ended holds its files until the last one has.
 is_gone() {
-	! kill -0 "$1" || test "$(cut -d' ' -f3 "/proc/$1/stat")" = Z
+	! kill -0 "$1" || { test "$(cut -d' ' -f3 "/proc/$1/stat")" = Z &&
+		test "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 | wc -l)" -le 1; }
 }
 
 # wait_gone SECONDS PID
