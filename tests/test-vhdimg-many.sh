@@ -65,6 +65,10 @@ for jobs in 1 3; do
 	expect_equal "$(jq length "$TMP/out")" 0
 done
 
+say "a picture is of both"
+"$VHDIMG" map --output=svg a.vhd b.vhd >want.svg
+same <("$VHDIMG" map -j 2 --output=svg a.vhd b.vhd) want.svg
+
 say "what is wrong with one stops no other, and counts"
 head -c 1M /dev/zero >broken.vhd
 mount_vhd b.vhd "$TMP/mnt"

@@ -55,7 +55,9 @@ int jobs_parse(const struct cli *cli, unsigned *at_once)
 				 MOST_AT_ONCE);
 	if (cli_has(cli, CLI_PROGRESS) && value > 1)
 		return cli_usage(cli->command, "-p shows one image at a time: not with -j");
-	*at_once = (unsigned)value;
+	/* A picture is of all its images. */
+	if (!cli_is_svg(cli) && !cli_is_drawing(cli))
+		*at_once = (unsigned)value;
 	return -1;
 }
 
