@@ -101,6 +101,10 @@ again
 expect_status 0 "$VHDIMG" shrink --min-gain=90 --output=json c.vhd
 expect_equal "$(jq -r .status "$TMP/out")" skipped
 same c.vhd c.kept
+expect_status 0 "$VHDIMG" shrink -n a.vhd
+sed 's/, 0:.*//' "$TMP/out" >want
+expect_status 0 "$VHDIMG" shrink -n --min-gain=5 a.vhd
+same <(sed 's/, 0:.*//' "$TMP/out") want
 expect_status 0 "$VHDIMG" compact --min-gain=90 --output-file=copy.vhd c.vhd
 test ! -e copy.vhd || fail "a copy was made"
 for wrong in 0 101 x; do

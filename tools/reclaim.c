@@ -178,15 +178,17 @@ static int is_worth_it(struct reclaim *job, bool *is_worth, struct vhd_err *err)
 	return rc;
 }
 
+/* A dry run is done with when it is known what there is to be gained. */
 static int run_verb(struct reclaim *job, struct vhd_err *err)
 {
-	bool is_worth = true;
-	int rc = 0;
+	bool is_worth;
+	int rc;
 
-	if (job->min_gain)
-		rc = is_worth_it(job, &is_worth, err);
+	if (!job->min_gain)
+		return job->verb->run(job, err);
+	rc = is_worth_it(job, &is_worth, err);
 	job->is_spared = !rc && !is_worth;
-	return rc || job->is_spared ? rc : job->verb->run(job, err);
+	return rc || job->is_spared || job->opts.dry_run ? rc : job->verb->run(job, err);
 }
 
 /* What was reached counts also when the job was stopped, or met a full host. */
