@@ -7,12 +7,15 @@
  */
 #include "tools/cli.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config.h"
 #include "tools/say.h"
+#include "vhd/units.h"
 
 enum arg {
 	ARG_NONE,
@@ -266,6 +269,37 @@ static int parse_letters(struct cli *cli, const char *letters, char ***next, cha
 			return rc;
 	}
 	return -1;
+}
+
+int cli_parse_size(const struct cli *cli, const char *text, uint64_t *size)
+{
+	int rc = units_parse(text, size);
+
+	if (rc == -ERANGE)
+		return cli_usage(cli->command, "'%s' is too large a size", text);
+	if (rc < 0)
+		return cli_usage(cli->command, "'%s' is no size: bytes, or K M G T", text);
+	return 0;
+}
+
+int cli_parse_number(const struct cli *cli, enum cli_option option, unsigned max,
+		     unsigned *number)
+{
+	const char *text = cli->value[option], *name = options[option].name;
+	unsigned long value;
+	char *end;
+
+	if (!text)
+		return 0;
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || *end || *text < '0' || *text > '9' || !value || value > max)
+		return name ? cli_usage(cli->command, "--%s=%s: it is a number from 1 to %u", name,
+					text, max) :
+			      cli_usage(cli->command, "-%c %s: it is a number from 1 to %u",
+					options[option].letter, text, max);
+	*number = (unsigned)value;
+	return 0;
 }
 
 static int check_count(const struct cli *cli)

@@ -111,6 +111,13 @@ bool cli_is_drawing(const struct cli *cli);
  */
 int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char **argv);
 
+/* What the user wrote as a size, in bytes. 0 or STATUS_USAGE, said. */
+int cli_parse_size(const struct cli *cli, const char *text, uint64_t *size);
+/* What was given as the option's number, from 1 to max; *number stays if nothing was. 0 or
+ * STATUS_USAGE, said. */
+int cli_parse_number(const struct cli *cli, enum cli_option option, unsigned max,
+		     unsigned *number);
+
 /* Says one line of wrong usage and where help is. Returns STATUS_USAGE. */
 int cli_usage(const struct cli_command *command, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -7,18 +7,6 @@
 #include "tools/cmd.h"
 #include "vhd/units.h"
 
-/* 0 or the status of wrong usage, as every function here that takes what the user wrote. */
-static int parse_size(const struct cli *cli, const char *text, uint64_t *size)
-{
-	int rc = units_parse(text, size);
-
-	if (rc == -ERANGE)
-		return cli_usage(cli->command, "'%s' is too large a size", text);
-	if (rc < 0)
-		return cli_usage(cli->command, "'%s' is no size: bytes, or K M G T", text);
-	return 0;
-}
-
 static int parse_block_size(const struct cli *cli, struct vhd_create_opts *opts)
 {
 	const char *text = cli->value[CLI_BLOCK_SIZE];
@@ -30,7 +18,7 @@ static int parse_block_size(const struct cli *cli, struct vhd_create_opts *opts)
 	if (opts->type == VHD_FIXED)
 		return cli_usage(cli->command, "--block-size=%s: a fixed image has no blocks",
 				 text);
-	status = parse_size(cli, text, &size);
+	status = cli_parse_size(cli, text, &size);
 	if (status)
 		return status;
 	/* Zero would mean the default to the engine, and more does not fit. */
@@ -93,7 +81,7 @@ int cmd_create(struct cli *cli, const char *image, struct vhd_err *err)
 		opts.type = VHD_FIXED;
 	status = parse_parent(cli, image, &opts);
 	if (!status && cli->argc > 1)
-		status = parse_size(cli, cli->argv[1], &opts.size);
+		status = cli_parse_size(cli, cli->argv[1], &opts.size);
 	if (!status && cli->argc > 1 && !opts.size)
 		status = cli_usage(cli->command, "a disk of 0 bytes cannot be made");
 	if (!status)

@@ -30,9 +30,11 @@ static int parse_size(const struct resize *job, uint64_t *size)
 {
 	const char *text = job->cli->argv[1];
 	bool is_more = *text == '+';
+	int rc;
 
-	if (units_parse(text + is_more, size))
-		return cli_usage(job->cli->command, "'%s' is no size: bytes, or K M G T", text);
+	rc = cli_parse_size(job->cli, text + is_more, size);
+	if (rc)
+		return rc;
 	if (is_more && __builtin_add_overflow(job->from, *size, size))
 		return cli_usage(job->cli->command, "'%s' is too large a size", text);
 	if (!*size || *size % 512)

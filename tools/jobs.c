@@ -42,22 +42,17 @@ struct jobs {
 
 int jobs_parse(const struct cli *cli, unsigned *at_once)
 {
-	const char *text = cli->value[CLI_JOBS];
-	unsigned long value;
-	char *end;
+	int rc;
 
 	*at_once = 1;
-	if (!text)
-		return -1;
-	value = strtoul(text, &end, 10);
-	if (*end || *text < '1' || *text > '9' || value > MOST_AT_ONCE)
-		return cli_usage(cli->command, "-j %s: it is a number from 1 to %d", text,
-				 MOST_AT_ONCE);
-	if (cli_has(cli, CLI_PROGRESS) && value > 1)
+	rc = cli_parse_number(cli, CLI_JOBS, MOST_AT_ONCE, at_once);
+	if (rc)
+		return rc;
+	if (cli_has(cli, CLI_PROGRESS) && *at_once > 1)
 		return cli_usage(cli->command, "-p shows one image at a time: not with -j");
 	/* A picture is of all its images. */
-	if (!cli_is_svg(cli) && !cli_is_drawing(cli))
-		*at_once = (unsigned)value;
+	if (cli_is_svg(cli) || cli_is_drawing(cli))
+		*at_once = 1;
 	return -1;
 }
 

@@ -363,25 +363,6 @@ static void keep_mtime(const char *image, const struct sizes *before)
 		    image, strerror(errno));
 }
 
-/* An option's number from 1 to max. -1 to go on, or STATUS_USAGE. */
-static int read_number(const struct cli *cli, enum cli_option option, const char *name,
-		       unsigned long max, unsigned *number)
-{
-	const char *text = cli->value[option];
-	unsigned long value;
-	char *end;
-
-	if (!text)
-		return -1;
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (errno || *end || *text < '0' || *text > '9' || !value || value > max)
-		return cli_usage(cli->command, "--%s=%s: it is a number from 1 to %lu", name, text,
-				 max);
-	*number = (unsigned)value;
-	return -1;
-}
-
 /* -1 to go on, or STATUS_USAGE. */
 static int read_options(struct reclaim *job)
 {
@@ -397,8 +378,10 @@ static int read_options(struct reclaim *job)
 	if (job->out && text)
 		return cli_usage(job->cli->command, "--max-time makes no whole copy: not with "
 				 "--output-file");
-	rc = read_number(job->cli, CLI_MAX_TIME, "max-time", UINT_MAX, &job->opts.max_seconds);
-	return rc >= 0 ? rc : read_number(job->cli, CLI_MIN_GAIN, "min-gain", 100, &job->min_gain);
+	rc = cli_parse_number(job->cli, CLI_MAX_TIME, UINT_MAX, &job->opts.max_seconds);
+	if (!rc)
+		rc = cli_parse_number(job->cli, CLI_MIN_GAIN, 100, &job->min_gain);
+	return rc ? rc : -1;
 }
 
 int reclaim(struct cli *cli, const char *image, const struct reclaim_verb *verb,

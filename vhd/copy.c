@@ -72,7 +72,7 @@ static void place_metadata(struct copy *c)
 	c->end = layout_pad_table(img, TABLE_OFF + (uint64_t)img->header.entries * 4);
 	if (layout_may_have_batmap(img)) {
 		c->batmap = c->end;
-		c->end += FMT_SECTOR + round_up((img->header.entries + 7) / 8, FMT_SECTOR);
+		c->end += FMT_SECTOR + layout_batmap_size(img->header.entries);
 	}
 	place_locators(c);
 	c->blocks_start = c->end;
@@ -190,7 +190,7 @@ static int write_table(struct copy *c)
 /* All clear, which is always valid. What else its header says goes along. */
 static int write_batmap(struct copy *c)
 {
-	uint64_t len = round_up((c->header.entries + 7) / 8, FMT_SECTOR);
+	uint64_t len = layout_batmap_size(c->header.entries);
 	uint64_t map = c->batmap + FMT_SECTOR;
 	uint8_t head[FMT_SECTOR];
 	int rc;

@@ -51,6 +51,11 @@ uint64_t layout_batmap_off(const struct vhd_image *img)
 	return add_capped(img->header.table_offset, table);
 }
 
+uint64_t layout_batmap_size(uint32_t entries)
+{
+	return round_up(((uint64_t)entries + 7) / 8, FMT_SECTOR);
+}
+
 static int by_start(const void *a, const void *b)
 {
 	const struct layout_span *x = a, *y = b;
@@ -76,10 +81,9 @@ unsigned layout_metadata(const struct vhd_image *img, struct layout_span *spans)
 		img->footer.data_offset + FMT_HEADER_SIZE,
 		img->footer.data_offset + FMT_HEADER_SIZE };
 	spans[n++] = (struct layout_span){ table, table_end, padded };
-	if (layout_may_have_batmap(img))	/* one bit a block, and its header */
+	if (layout_may_have_batmap(img))	/* its header, and the map */
 		spans[n++] = (struct layout_span){ batmap, batmap,
-			add_capped(batmap, FMT_SECTOR +
-				   round_up((img->header.entries + 7) / 8, FMT_SECTOR)) };
+			add_capped(batmap, FMT_SECTOR + layout_batmap_size(img->header.entries)) };
 	for (unsigned i = 0; i < FMT_LOCATORS; i++) {
 		const struct fmt_locator *l = &img->header.locators[i];
 		uint32_t room = l->space > l->length ? l->space : l->length;

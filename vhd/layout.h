@@ -62,6 +62,8 @@ uint64_t layout_pad_table(const struct vhd_image *img, uint64_t end);
 
 /* Where the tap batmap's header is: its place is a function of the header. */
 uint64_t layout_batmap_off(const struct vhd_image *img);
+/* Bytes of the map alone, for so many entries: one bit each, in whole sectors. */
+uint64_t layout_batmap_size(uint32_t entries);
 /* Whether such a batmap may be there by the creator's code and version. */
 bool layout_may_have_batmap(const struct vhd_image *img);
 

@@ -93,7 +93,7 @@ static uint64_t table_room_end(const struct vhd_image *img, uint32_t entries)
 	longer.header.entries = entries;
 	if (!layout_may_have_batmap(img))
 		return layout_pad_table(img, end);
-	return layout_batmap_off(&longer) + FMT_SECTOR + round_up((entries + 7) / 8, FMT_SECTOR);
+	return layout_batmap_off(&longer) + FMT_SECTOR + layout_batmap_size(entries);
 }
 
 static bool is_table_or_batmap(const struct vhd_image *img, const struct layout_span *span)
@@ -203,7 +203,7 @@ static int write_batmap(struct resize *z, uint64_t table, struct vhd_err *err)
 	struct vhd_image *img = z->img;
 	uint64_t from = layout_batmap_off(img);
 	uint64_t to = table + round_up((uint64_t)z->blocks * 4, FMT_SECTOR);
-	uint32_t sectors = (uint32_t)(round_up((z->blocks + 7) / 8, FMT_SECTOR) / FMT_SECTOR);
+	uint64_t len = layout_batmap_size(z->blocks);
 	uint8_t head[FMT_SECTOR];
 	int rc = 0;
 
@@ -211,11 +211,10 @@ static int write_batmap(struct resize *z, uint64_t table, struct vhd_err *err)
 		return 0;
 	rc = io_pread(img->io, head, sizeof(head), from);
 	if (!rc && !memcmp(head, "tdbatmap", 8)) {
-		fmt_batmap_place(head, to + FMT_SECTOR, sectors);
+		fmt_batmap_place(head, to + FMT_SECTOR, (uint32_t)(len / FMT_SECTOR));
 		rc = store_write(img, head, sizeof(head), to);
 		if (!rc)
-			rc = store_write_zeros(img, (uint64_t)sectors * FMT_SECTOR,
-					       to + FMT_SECTOR);
+			rc = store_write_zeros(img, len, to + FMT_SECTOR);
 	}
 	return rc ? vhd_err_errno(err, rc, "%s: cannot write the batmap", img->name) : 0;
 }

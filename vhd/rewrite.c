@@ -71,14 +71,6 @@ static int point_footers(struct vhd_image *img, uint64_t off, struct vhd_err *er
 	return write_footers(img, err);
 }
 
-/* What footers on the disk say is in doubt. */
-static void poison(struct vhd_image *img, int rc)
-{
-	int none = 0;
-
-	atomic_compare_exchange_strong(&img->poison, &none, rc);
-}
-
 int rewrite_id(struct vhd_image *img, const uint8_t uuid[16], struct vhd_err *err)
 {
 	int rc;
@@ -90,7 +82,7 @@ int rewrite_id(struct vhd_image *img, const uint8_t uuid[16], struct vhd_err *er
 		fmt_footer_set_uuid(img->raw_footer, uuid);
 		rc = write_footers(img, err);
 		if (rc)
-			poison(img, rc);
+			store_poison(img, rc);
 	}
 	pthread_mutex_unlock(&img->commit_lock);
 	return rc;
@@ -112,7 +104,7 @@ static int replace_header(struct vhd_image *img, const struct rewrite_header *me
 	if (!rc)
 		rc = point_footers(img, final->off, err);
 	if (rc)
-		poison(img, rc);
+		store_poison(img, rc);
 	return rc;
 }
 
@@ -176,7 +168,7 @@ static int point_header(struct vhd_image *img, uint64_t off, uint32_t entries, s
 	rc = io_pwrite(img->io, raw, FMT_SECTOR, img->footer.data_offset);
 	if (!rc)
 		return store_barrier(img, err);
-	poison(img, rc);
+	store_poison(img, rc);
 	return vhd_err_errno(err, rc, "%s: cannot write the dynamic header", img->name);
 }
 
@@ -244,11 +236,12 @@ static int move_fixed_footer(struct vhd_image *img, uint64_t size, struct vhd_er
 
 int rewrite_size(struct vhd_image *img, uint64_t size, struct vhd_err *err)
 {
-	uint64_t trailer = img->trailer;
 	uint8_t before[FMT_SECTOR];
+	uint64_t trailer;
 	int rc;
 
 	pthread_mutex_lock(&img->commit_lock);
+	trailer = img->trailer;
 	rc = store_check_poison(img, err);
 	if (!rc) {
 		memcpy(before, img->raw_footer, sizeof(before));
@@ -259,7 +252,7 @@ int rewrite_size(struct vhd_image *img, uint64_t size, struct vhd_err *err)
 		if (rc && image_is_fixed(img) && img->trailer == trailer)
 			memcpy(img->raw_footer, before, sizeof(before));
 		else if (rc)
-			poison(img, rc);
+			store_poison(img, rc);
 	}
 	if (!rc)
 		img->size = img->footer.current_size = size;

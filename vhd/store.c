@@ -14,16 +14,23 @@
 #define PUNCH_UNIT 4096u
 #define PUNCH_MIN (64u << 10)	/* bytes; below, writing zeros is faster than a punch */
 
+void store_poison(struct vhd_image *img, int rc)
+{
+	int none = 0;
+
+	atomic_compare_exchange_strong(&img->poison, &none, rc);
+}
+
 int store_barrier(struct vhd_image *img, struct vhd_err *err)
 {
-	int rc, none = 0;
+	int rc;
 
 	/* What returns from here on is not this barrier's, whether or not it covers it. */
 	atomic_store(&img->is_unsynced, false);
 	rc = io_barrier(img->io);
 	if (!rc)
 		return 0;
-	atomic_compare_exchange_strong(&img->poison, &none, rc);	/* rule 10 */
+	store_poison(img, rc);	/* rule 10 */
 	return vhd_err_errno(err, rc, "%s: a flush failed, and what it wrote is in doubt: unmount "
 			     "and open the image again", img->name);
 }

@@ -7,7 +7,10 @@
 
 /* A barrier; its failure poisons the image (rule 10). Blocks. */
 int store_barrier(struct vhd_image *img, struct vhd_err *err);
-/* 0, or the error of the barrier that poisoned the image (rule 10). */
+/* What the disk has is in doubt because of rc: no more writing until the image is opened anew
+ * (rule 10). The first reason stands. */
+void store_poison(struct vhd_image *img, int rc);
+/* 0, or the error that poisoned the image. */
 int store_check_poison(const struct vhd_image *img, struct vhd_err *err);
 /* Writes len bytes at off of the file. 0 or -errno. */
 int store_write(struct vhd_image *img, const void *buf, size_t len, uint64_t off);
