@@ -114,6 +114,7 @@ static const struct op inner_ops[] = {
 	{ "flush", FLUSH, 0, 0 },
 	{ "write block 0", WRITE, 0, 0 },
 	{ "write block 1 and flush", WRITE_FLUSH, 1, 0 },
+	{ "write sector 5 of block 0", PART, 0, 5 },
 };
 
 #define INNER_OPS ((unsigned)(sizeof(inner_ops) / sizeof(inner_ops[0])))
@@ -541,7 +542,9 @@ static bool run_nested(size_t layout, const unsigned *before, unsigned len, unsi
 /* Two at once on the same bytes are the guest's own fault: not our matter. */
 static bool do_collide(const struct op *a, const struct op *b)
 {
-	return a->verb != FLUSH && b->verb != FLUSH && a->blk == b->blk;
+	bool are_sectors = a->verb == PART && b->verb == PART && a->sector != b->sector;
+
+	return a->verb != FLUSH && b->verb != FLUSH && a->blk == b->blk && !are_sectors;
 }
 
 /* Every other thread's operation at every point of every operation, after the given ones. */

@@ -58,6 +58,8 @@ static struct vhd_image *image_new(struct vhd_io *io, const char *name,
 	atomic_init(&img->can_punch, true);
 	img->data_limit = img->commit.cut_from = UINT64_MAX;
 	pthread_rwlock_init(&img->still_lock, NULL);
+	for (unsigned i = 0; i < IMAGE_TURNS; i++)
+		pthread_mutex_init(&img->turns[i], NULL);
 	pthread_mutex_init(&img->commit_lock, NULL);
 	/* A stream of readers must not keep a change of the map waiting for ever. */
 	pthread_rwlockattr_init(&attr);
@@ -76,6 +78,8 @@ void image_free(struct vhd_image *img)
 	map_destroy(&img->map);
 	commit_destroy(img);
 	pthread_rwlock_destroy(&img->still_lock);
+	for (unsigned i = 0; i < IMAGE_TURNS; i++)
+		pthread_mutex_destroy(&img->turns[i]);
 	pthread_mutex_destroy(&img->commit_lock);
 	pthread_rwlock_destroy(&img->map_lock);
 	img->io->ops->close(img->io);

@@ -5,6 +5,7 @@
  * Locks, in the order they are taken; never an earlier one while a later one is held:
  *   still_lock   shared: a write of the guest's. Exclusive: a job that needs the disk to stand
  *                still (reclaim.c); held as long as that lasts, and no writer waits for it.
+ *   turns        one of them for each block: who may give it its slot. Held across barriers.
  *   commit_lock  one commit, growth or trim at a time. Held across barriers.
  *   map_lock     shared: I/O on mapped blocks. Exclusive: changing the map. Never held across a
  *                barrier.
@@ -48,6 +49,8 @@ struct commit_state {
 	bool is_trailer_lost;	/* a growth failed half way: the file's end holds no footer */
 };
 
+enum { IMAGE_TURNS = 16 };
+
 struct vhd_image {
 	/* Set at open, never changed. */
 	struct vhd_io *io;
@@ -72,6 +75,7 @@ struct vhd_image {
 	atomic_bool is_unsynced;	/* a write returned since the last barrier began */
 
 	pthread_rwlock_t still_lock;
+	pthread_mutex_t turns[IMAGE_TURNS];	/* block b has the one at b % IMAGE_TURNS */
 
 	pthread_mutex_t commit_lock;
 	struct commit_state commit;	/* commit_lock */

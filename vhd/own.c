@@ -2,8 +2,10 @@
 /*
  * Sectors that become the image's own: new slots, and bits that become 1.
  *
- * Both change the map in memory, and so hold map_lock exclusive; what they make visible was
- * written, and those writes have returned, before the map says so (rule 2).
+ * Both change the map in memory, which is done under the exclusive map_lock; what they make visible
+ * was written, and those writes have returned, before the map says so (rule 2). While a new slot is
+ * filled it is this thread's alone (neither free nor named) and no lock but the block's turn is
+ * held, so that writes that allocate wait for each other only within a block.
  *
  * A new block of an image without parents gets all its bits, over zeros where nothing was written.
  * In a differencing image the sectors that were written get theirs and no others: what lies under
@@ -207,28 +209,24 @@ static int fill_part(struct vhd_image *img, const struct map_slot *slot, const u
 	return rc;
 }
 
-/* An unallocated block; map_lock is held exclusive. -EAGAIN: no slot is free. */
-static int write_new(struct vhd_image *img, const uint8_t *buf, struct own_piece p,
-		     struct vhd_err *err)
+/* An unallocated block gets its slot, which is nobody else's. The block's turn is held. */
+static int write_new(struct vhd_image *img, struct map_slot slot, const uint8_t *buf,
+		     struct own_piece p, struct vhd_err *err)
 {
 	struct map_bits *bits = MAP_BITS_FULL;
-	struct map_slot slot;
-	int rc = map_reserve(&img->map);
+	int rc = img->parent ? fill_part(img, &slot, buf, p, &bits, err) :
+			       fill_slot(img, &slot, buf, p);
 
-	if (rc)
-		return rc;
-	if (!map_take(&img->map, &slot))
-		return -EAGAIN;
-	if (img->parent)
-		rc = fill_part(img, &slot, buf, p, &bits, err);
-	else
-		rc = fill_slot(img, &slot, buf, p);
+	pthread_rwlock_wrlock(&img->map_lock);
+	if (!rc && bits)
+		rc = map_reserve(&img->map);
 	if (!rc && bits) {
 		map_set(&img->map, p.blk, slot.entry, bits);	/* rule 2: all has returned */
 	} else {
 		slot.is_hole = false;
 		map_give(&img->map, slot);
 	}
+	pthread_rwlock_unlock(&img->map_lock);
 	return rc;
 }
 
@@ -253,6 +251,16 @@ static int write_bits(struct vhd_image *img, const uint8_t *buf, struct own_piec
 
 int own_write(struct vhd_image *img, const uint8_t *buf, struct own_piece p, struct vhd_err *err)
 {
-	return img->map.entry[p.blk] == FMT_UNUSED ? write_new(img, buf, p, err) :
-	       write_bits(img, buf, p, err);
+	struct map_slot slot;
+	bool is_new;
+	int rc = 0;
+
+	pthread_rwlock_wrlock(&img->map_lock);
+	is_new = img->map.entry[p.blk] == FMT_UNUSED;
+	if (!is_new)
+		rc = write_bits(img, buf, p, err);
+	else if (!map_take(&img->map, &slot))
+		rc = -EAGAIN;
+	pthread_rwlock_unlock(&img->map_lock);
+	return is_new && !rc ? write_new(img, slot, buf, p, err) : rc;
 }

@@ -5,7 +5,8 @@
  * A request is cut at block edges. Reads and writes of sectors that the file already owns go
  * straight to their place under the shared map_lock, so that a slot cannot change hands under them.
  * Everything that changes the map (own.c: a new block, a bit that becomes 1; a block given back)
- * does so under the exclusive lock, after its writes have returned (rule 2).
+ * does so under the exclusive lock, after its writes have returned (rule 2), and of two who would
+ * give a block its slot one waits for its turn.
  */
 #include <errno.h>
 #include <string.h>
@@ -196,28 +197,37 @@ static bool write_in_place(struct vhd_image *img, const uint8_t *buf, struct own
 	return *rc || is_done;
 }
 
+static bool has_quarantine(struct vhd_image *img)
+{
+	bool has;
+
+	pthread_rwlock_rdlock(&img->map_lock);
+	has = img->map.quarantine_len;
+	pthread_rwlock_unlock(&img->map_lock);
+	return has;
+}
+
 /* Sectors become the image's own, room is made for them. buf NULL: zeros. */
 static int take(struct vhd_image *img, const uint8_t *buf, struct own_piece p, struct vhd_err *err)
 {
+	pthread_mutex_t *turn = &img->turns[p.blk % IMAGE_TURNS];
 	bool may_retry = true;
 	int rc;
 
+	pthread_mutex_lock(turn);
 	for (;;) {
-		bool has_quarantine;
-
-		pthread_rwlock_wrlock(&img->map_lock);
 		rc = own_write(img, buf, p, err);
-		has_quarantine = img->map.quarantine_len;
-		pthread_rwlock_unlock(&img->map_lock);
 		/* rule 3: a host that is full may have room once the quarantined are punched */
-		if (rc == -ENOSPC && has_quarantine && may_retry)
+		if (rc == -ENOSPC && may_retry && has_quarantine(img))
 			may_retry = false;
 		else if (rc != -EAGAIN)
-			return rc;
+			break;
 		rc = commit_make_room(img, err);
 		if (rc)
-			return rc;
+			break;
 	}
+	pthread_mutex_unlock(turn);
+	return rc;
 }
 
 static int write_piece(struct vhd_image *img, const uint8_t *buf, struct own_piece p,
