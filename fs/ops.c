@@ -277,6 +277,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		reply_failure(req, &err);
 	else
 		fuse_reply_write(req, len);
+	vhd_grow_ahead(disk->img);	/* nobody waits for this thread now */
 }
 
 static void reply_zero(fuse_req_t req, const struct file *file, uint64_t len, uint64_t off,

@@ -81,7 +81,7 @@ static const struct layout layouts[] = {
 
 #define LAYOUTS (sizeof(layouts) / sizeof(layouts[0]))
 
-enum verb { WRITE, PART, HALF, DROP, CLEAR, FLUSH, REOPEN, KILL, WRITE_FLUSH };
+enum verb { WRITE, PART, HALF, DROP, CLEAR, AHEAD, FLUSH, REOPEN, KILL, WRITE_FLUSH };
 
 struct op {
 	const char *name;
@@ -89,6 +89,8 @@ struct op {
 	unsigned blk;		/* 0, 1, 2: of the layout's */
 	uint32_t sector;	/* PART, HALF, CLEAR: the first */
 };
+
+enum { OP_AHEAD = 8, OP_FLUSH, OP_REOPEN, OP_KILL };
 
 static const struct op ops[] = {
 	{ "write block 0", WRITE, 0, 0 },
@@ -99,9 +101,10 @@ static const struct op ops[] = {
 	{ "discard block 0", DROP, 0, 0 },
 	{ "discard block 1", DROP, 1, 0 },
 	{ "zero sectors 1 and 2 of block 0", CLEAR, 0, 1 },
-	{ "flush", FLUSH, 0, 0 },
-	{ "close and open", REOPEN, 0, 0 },
-	{ "kill -9 and open", KILL, 0, 0 },
+	[OP_AHEAD] = { "make room ahead", AHEAD, 0, 0 },
+	[OP_FLUSH] = { "flush", FLUSH, 0, 0 },
+	[OP_REOPEN] = { "close and open", REOPEN, 0, 0 },
+	[OP_KILL] = { "kill -9 and open", KILL, 0, 0 },
 };
 
 #define OPS ((unsigned)(sizeof(ops) / sizeof(ops[0])))
@@ -203,6 +206,9 @@ static int do_guest(struct run *run, const struct op *op)
 		return crash_zero(run->crash, run->img, block_len(run, off), off, VHD_ZERO_RELEASE);
 	case CLEAR:
 		return crash_zero(run->crash, run->img, 2 * SECTOR, at, VHD_ZERO_KEEP);
+	case AHEAD:
+		vhd_grow_ahead(run->img);
+		return 0;
 	case FLUSH:
 		return crash_flush(run->crash, run->img);
 	case WRITE_FLUSH:
@@ -359,7 +365,7 @@ static bool run_killed(size_t layout, unsigned a, unsigned b, unsigned k, unsign
 		r->die_at = 0;
 		crash_note(crash, "killed; open");
 		if (!crash_open(crash, &run.img)) {
-			if (do_op(&run, &ops[c]) && do_op(&run, &ops[8]))
+			if (do_op(&run, &ops[c]) && do_op(&run, &ops[OP_FLUSH]))
 				do_op(&run, &ops[b]);
 		} else {
 			run.img = NULL;
@@ -371,7 +377,7 @@ static bool run_killed(size_t layout, unsigned a, unsigned b, unsigned k, unsign
 
 static bool run_all_killed(size_t layout)
 {
-	static const unsigned killed[] = { 0, 3, 5, 8, 9 }, after[] = { 1, 3, 5 };
+	static const unsigned killed[] = { 0, 3, 5, OP_FLUSH, OP_REOPEN }, after[] = { 1, 3, 5 };
 	bool is_ok = true;
 
 	for (unsigned a = 0; is_ok && a < OPS; a++)
@@ -436,8 +442,8 @@ static bool run_failed(size_t layout, unsigned a, unsigned b, unsigned k, bool *
 			run.img = NULL;
 			crash_note(crash, "open");
 			if (!crash_open(crash, &run.img)) {
-				if (do_op(&run, &ops[8]) && do_op(&run, &ops[3]))
-					do_op(&run, &ops[8]);
+				if (do_op(&run, &ops[OP_FLUSH]) && do_op(&run, &ops[3]))
+					do_op(&run, &ops[OP_FLUSH]);
 			} else {
 				run.img = NULL;
 			}
@@ -532,11 +538,16 @@ static bool run_nested(size_t layout, const unsigned *before, unsigned len, unsi
 			crash_violate(crash, "%s fails", n->op->name);
 		/* What the two left in memory, published, reused and published again. */
 		if (goes_on && crash_reads_right(crash, run.img) && do_op(&run, &ops[3]) &&
-		    do_op(&run, &ops[8]))
-			do_op(&run, &ops[10]);
+		    do_op(&run, &ops[OP_FLUSH]))
+			do_op(&run, &ops[OP_KILL]);
 	}
 	*is_ok = end(&run);
 	return n->has_run && *is_ok;
+}
+
+static bool has_data(const struct op *op)
+{
+	return op->verb != FLUSH && op->verb != AHEAD;
 }
 
 /* Two at once on the same bytes are the guest's own fault: not our matter. */
@@ -544,13 +555,13 @@ static bool do_collide(const struct op *a, const struct op *b)
 {
 	bool are_sectors = a->verb == PART && b->verb == PART && a->sector != b->sector;
 
-	return a->verb != FLUSH && b->verb != FLUSH && a->blk == b->blk && !are_sectors;
+	return has_data(a) && has_data(b) && a->blk == b->blk && !are_sectors;
 }
 
 /* Every other thread's operation at every point of every operation, after the given ones. */
 static bool run_pairs(size_t layout, const unsigned *before, unsigned len, struct nested *n)
 {
-	static const unsigned outers[] = { 8, 0, 2, 3, 4 };
+	static const unsigned outers[] = { OP_FLUSH, 0, 2, 3, 4, OP_AHEAD };
 	bool is_ok = true;
 
 	for (size_t o = 0; is_ok && o < sizeof(outers) / sizeof(*outers); o++) {

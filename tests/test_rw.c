@@ -31,9 +31,9 @@ static void open_fixture(struct fixture *f, const struct vhd_open_opts *opts)
 	fault_arm(&f->calls);
 }
 
-static void new_fixture(struct fixture *f, const struct vhd_open_opts *opts)
+static void new_fixture_of(struct fixture *f, unsigned blocks, const struct vhd_open_opts *opts)
 {
-	struct vhd_create_opts create = { .size = BLOCK * BLOCKS, .block_size = BLOCK };
+	struct vhd_create_opts create = { .size = (uint64_t)BLOCK * blocks, .block_size = BLOCK };
 	struct vhd_io *io;
 
 	f->file = mem_new();
@@ -41,6 +41,11 @@ static void new_fixture(struct fixture *f, const struct vhd_open_opts *opts)
 	CU_ASSERT_EQUAL_FATAL(vhd_create_io(io, "rw.vhd", &create, NULL), 0);
 	io->ops->close(io);
 	open_fixture(f, opts);
+}
+
+static void new_fixture(struct fixture *f, const struct vhd_open_opts *opts)
+{
+	new_fixture_of(f, BLOCKS, opts);
 }
 
 static void end_fixture(struct fixture *f)
@@ -281,6 +286,64 @@ static void test_flush_costs_no_more_barriers_than_it_must(void)
 	end_fixture(&f);
 }
 
+static void test_no_write_waits_for_room_that_is_made_ahead(void)
+{
+	uint64_t ahead = 0;
+	struct fixture f;
+
+	new_fixture_of(&f, 1000, NULL);
+	vhd_grow_ahead(f.img);
+	CU_ASSERT_EQUAL(barriers(&f), 0);	/* nobody has asked for a slot */
+	write_blk(&f, 0, 1);
+	CU_ASSERT_EQUAL(barriers(&f), 1);
+	for (unsigned blk = 1; blk < 1000; blk++) {
+		vhd_grow_ahead(f.img);
+		ahead += barriers(&f);
+		write_blk(&f, blk, 1);
+		CU_ASSERT_EQUAL(barriers(&f), 0);
+	}
+	CU_ASSERT_EQUAL(ahead, 4);	/* chunks of 128, 256, 512 and 1024 after the first of 64 */
+	end_fixture(&f);
+}
+
+/* A full host is not asked again and again for what nobody needs yet. */
+static void test_room_that_cannot_be_had_ahead_is_asked_for_once(void)
+{
+	unsigned blk = 0;
+	uint64_t asked;
+	struct fixture f;
+
+	new_fixture_of(&f, 200, NULL);
+	write_blk(&f, blk++, 1);
+	f.calls.mask = FAULT_WRITE;
+	f.calls.off = mem_size(f.file);
+	f.calls.len = UINT64_MAX - f.calls.off;
+	f.calls.nth = 1;
+	f.calls.is_forever = true;
+	f.calls.error = ENOSPC;
+	fault_arm(&f.calls);
+	for (; blk < 32; blk++) {
+		write_blk(&f, blk, 1);
+		vhd_grow_ahead(f.img);
+		CU_ASSERT_EQUAL(f.calls.fired, 0);
+	}
+	write_blk(&f, blk++, 1);
+	vhd_grow_ahead(f.img);
+	asked = f.calls.fired;
+	CU_ASSERT(asked > 0);
+	for (; blk < 64; blk++) {
+		write_blk(&f, blk, 1);
+		vhd_grow_ahead(f.img);
+		CU_ASSERT_EQUAL(f.calls.fired, asked);
+	}
+	CU_ASSERT_EQUAL(vhd_pwrite(f.img, "x", 1, (uint64_t)blk * BLOCK, NULL), -ENOSPC);
+	CU_ASSERT(f.calls.fired > asked);
+	fault_disarm(&f.calls);
+	for (; blk < 200; blk++)
+		write_blk(&f, blk, 1);
+	end_fixture(&f);
+}
+
 static void test_slots_made_by_growth_are_aligned_in_a_packed_image(void)
 {
 	struct gen_block blocks[] = { { .blk = 0 }, { .blk = 2 } };
@@ -456,6 +519,8 @@ int main(int argc, char **argv)
 		TEST(test_kept_blocks_stay_allocated_when_zeroed),
 		TEST(test_part_of_a_block_is_zeroed_exactly),
 		TEST(test_flush_costs_no_more_barriers_than_it_must),
+		TEST(test_no_write_waits_for_room_that_is_made_ahead),
+		TEST(test_room_that_cannot_be_had_ahead_is_asked_for_once),
 		TEST(test_slots_made_by_growth_are_aligned_in_a_packed_image),
 		TEST(test_sectors_with_clear_bits_read_zeros_and_are_written_whole),
 		TEST(test_extents_tell_data_from_zeros),

@@ -103,6 +103,7 @@ static void *do_write(struct worker *w, uint8_t *buf)
 	if (vhd_pwrite(w->shared->img, buf, len, off, &err))
 		return fail(w, "write", &err);
 	memcpy(w->shared->shadow + off, buf, len);
+	vhd_grow_ahead(w->shared->img);
 	return NULL;
 }
 

@@ -25,8 +25,8 @@
  *     flush too, waits for the next commit.
  *  5. The file is lengthened only by the write of its new footer at the new end. Nothing is written
  *     at or past the old footer before a barrier has followed the new one. The next chunk's footer
- *     rides on an ordinary commit's first barrier, or a write that finds no room waits for one;
- *     close trims.
+ *     rides on an ordinary commit's first barrier, or has one of its own, ahead of need or while a
+ *     write that finds no room waits; close trims.
  *  6. Shrinking, with all else shut out: nothing under or beyond the new footer is named, listed,
  *     pending, quarantined or free; footer, barrier, truncate, barrier.
  *  7. T and L are never both in flight, and are equal before the file's size changes.
@@ -225,9 +225,12 @@ static int begin_growth(struct vhd_image *img, struct work *work, struct vhd_err
 static void end_growth(struct vhd_image *img, const struct work *work)
 {
 	uint64_t hole_start = img->trailer + FMT_SECTOR;
+	size_t had;
 
 	pthread_rwlock_wrlock(&img->map_lock);
+	had = img->map.free_len;
 	img->slots_end = map_give_range(&img->map, img->slots_end, work->new_end, hole_start);
+	img->map.low = (img->map.free_len - had) / 2;
 	pthread_rwlock_unlock(&img->map_lock);
 	img->trailer = work->new_trailer;
 	img->commit.is_trailer_lost = false;
@@ -383,6 +386,34 @@ int commit_make_room(struct vhd_image *img, struct vhd_err *err)
 		rc = has_quarantine ? commit_locked(img, err) : grow(img, err);
 	pthread_mutex_unlock(&img->commit_lock);
 	return rc;
+}
+
+/* A chunk that could not be had is not asked for again until somebody needs it. */
+static void grow_if_low(struct vhd_image *img)
+{
+	bool is_low;
+
+	pthread_rwlock_rdlock(&img->map_lock);
+	is_low = img->map.free_len < img->map.low && !img->map.quarantine_len;
+	pthread_rwlock_unlock(&img->map_lock);
+	if (!is_low || !grow(img, NULL))
+		return;
+	pthread_rwlock_wrlock(&img->map_lock);
+	img->map.low = 0;
+	pthread_rwlock_unlock(&img->map_lock);
+}
+
+void vhd_grow_ahead(vhd_image *img)
+{
+	if (!atomic_exchange(&img->wants_room, false) ||
+	    pthread_rwlock_tryrdlock(&img->still_lock))
+		return;
+	/* Whoever has it may be making room. */
+	if (!pthread_mutex_trylock(&img->commit_lock)) {
+		grow_if_low(img);
+		pthread_mutex_unlock(&img->commit_lock);
+	}
+	pthread_rwlock_unlock(&img->still_lock);
 }
 
 /*

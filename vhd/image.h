@@ -73,6 +73,7 @@ struct vhd_image {
 	atomic_bool can_punch;		/* cleared by the first punch that the host refuses */
 	atomic_int poison;		/* the first failed barrier's error, or 0 */
 	atomic_bool is_unsynced;	/* a write returned since the last barrier began */
+	atomic_bool wants_room;		/* a slot was taken that left fewer than map.low */
 
 	pthread_rwlock_t still_lock;
 	pthread_mutex_t turns[IMAGE_TURNS];	/* block b has the one at b % IMAGE_TURNS */

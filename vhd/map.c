@@ -27,6 +27,7 @@ int map_init(struct map *map, uint32_t block_size, uint32_t blocks, bool is_writ
 	map->block_size = block_size;
 	map->bitmap_size = fmt_bitmap_size(block_size);
 	map->blocks = blocks;
+	map->low = 1;
 	map->entry = malloc((size_t)blocks * sizeof(*map->entry));
 	map->bits = calloc(blocks, sizeof(*map->bits));
 	if (is_writable)

@@ -62,6 +62,7 @@ struct map {
 	size_t quarantine_len, quarantine_max, quarantine_listed;
 	size_t listed, listed_bits;	/* what the running commit may have to give back */
 	size_t taken;		/* slots that map_take gave out so far */
+	size_t low;		/* with fewer free slots than this the next chunk is wanted */
 };
 
 #define MAP_DIRTY 1

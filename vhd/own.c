@@ -249,6 +249,15 @@ static int write_bits(struct vhd_image *img, const uint8_t *buf, struct own_piec
 	return rc;
 }
 
+static bool take_slot(struct vhd_image *img, struct map_slot *slot)
+{
+	if (!map_take(&img->map, slot))
+		return false;
+	if (img->map.free_len < img->map.low)
+		atomic_store(&img->wants_room, true);
+	return true;
+}
+
 int own_write(struct vhd_image *img, const uint8_t *buf, struct own_piece p, struct vhd_err *err)
 {
 	struct map_slot slot;
@@ -259,7 +268,7 @@ int own_write(struct vhd_image *img, const uint8_t *buf, struct own_piece p, str
 	is_new = img->map.entry[p.blk] == FMT_UNUSED;
 	if (!is_new)
 		rc = write_bits(img, buf, p, err);
-	else if (!map_take(&img->map, &slot))
+	else if (!take_slot(img, &slot))
 		rc = -EAGAIN;
 	pthread_rwlock_unlock(&img->map_lock);
 	return is_new && !rc ? write_new(img, slot, buf, p, err) : rc;

@@ -86,6 +86,13 @@ int vhd_pread(vhd_image *img, void *buf, size_t len, uint64_t off, struct vhd_er
  */
 int vhd_pwrite(vhd_image *img, const void *buf, size_t len, uint64_t off, struct vhd_err *err);
 
+/*
+ * Where the room that the file has for new blocks runs short, makes more, so that no later write
+ * waits for it. To be called after a write that has been answered: cheap when there is enough, and
+ * otherwise blocks on a barrier. Advice: what fails is tried again by the write that needs it.
+ */
+void vhd_grow_ahead(vhd_image *img);
+
 /* How a range is made zeros. */
 enum vhd_zero_how {
 	VHD_ZERO_RELEASE,	/* whole blocks of which no parent has anything give their slots
