@@ -21,6 +21,9 @@
 #include "fs/reply.h"
 #include "fs/tree.h"
 
+/* Of the times that the kernel keeps under writeback, in nanoseconds. */
+#define WRITEBACK_TIME_GRAN 100000000u
+
 /* What fi->fh says of an open file. */
 enum { HANDLE_READER, HANDLE_WRITER };
 
@@ -46,8 +49,11 @@ static void op_init(void *data, struct fuse_conn_info *conn)
 			FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
 			FUSE_CAP_WRITEBACK_CACHE);
 	conn->want |= conn->capable & FUSE_CAP_ASYNC_DIO;
-	if (disk->has_writeback)
-		conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
+	if (!disk->has_writeback)
+		return;
+	conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
+	/* The kernel keeps the file's times, too, and sends a new one with each fsync. */
+	conn->time_gran = WRITEBACK_TIME_GRAN;
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)

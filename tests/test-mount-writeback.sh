@@ -37,6 +37,23 @@ write_small
 test $(($(writes) - before)) -lt 1024 || fail "$(($(writes) - before)) calls for 2048 writes"
 both dd if="$TMP/noise" of=@ bs=4k conv=notrunc status=none
 
+say "the file's time goes on, in steps that do not cost each fsync a request"
+python3 - "$DISK" "$TMP/noise" <<'END'
+import os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+def written():
+    os.pwrite(fd, b"now", 0)
+    os.fsync(fd)
+    return os.fstat(fd).st_mtime_ns
+was = written()
+assert abs(was / 1e9 - time.time()) < 3600, was
+while (now := written()) == was:
+    pass
+assert now > was and was % 100000000 == now % 100000000 == 0, (was, now)
+os.pwrite(fd, os.pread(os.open(sys.argv[2], os.O_RDONLY), 3, 0), 0)
+os.close(fd)
+END
+
 say "parts of pages, and behind one another"
 both dd if="$TMP/noise" of=@ bs=777 count=3001 seek=9001 conv=notrunc status=none
 both dd if="$TMP/noise" of=@ bs=1 count=5 seek=33554431 conv=notrunc status=none
