@@ -4,11 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "tests/support/runner.h"
@@ -203,7 +206,6 @@ static void file_does_what_the_seam_promises(void)
 	CU_ASSERT_EQUAL(io_pwrite(io, buf, 4096, 1u << 20), 0);
 	CU_ASSERT_EQUAL(io_barrier(io), 0);
 	io->ops->drop_cache(io);
-	io->ops->forget(io, 8192, 1u << 20);
 	CU_ASSERT_EQUAL(io_stat(io, &st), 0);
 	CU_ASSERT_EQUAL(stat(in_folder("plain"), &sb), 0);
 	CU_ASSERT_EQUAL(st.size, (1u << 20) + 4096);
@@ -225,6 +227,92 @@ static void file_does_what_the_seam_promises(void)
 	CU_ASSERT_EQUAL(io_pwrite(io, buf, 1, 0), -EBADF);
 	CU_ASSERT_EQUAL(io_barrier(io), 0);
 	shut(io);
+}
+
+#define SPARSE_LEN (40u << 20)
+#define SPARSE_PART (1u << 20)
+
+/* A sparse file, part of which only the cache has yet, and what it reads as. */
+static uint8_t *make_sparse(struct vhd_io *io)
+{
+	static const struct { uint32_t off, len; } data[] = {
+		{ 0, 1 }, { (3u << 20) + 700, 9000 }, { (5u << 20) - 3, 6 },
+		{ 6u << 20, 300u << 10 }, { (11u << 20) + 4096, 512 }, { SPARSE_LEN - 1, 1 },
+	};
+	uint8_t *is = calloc(1, SPARSE_LEN);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(is);
+	for (size_t i = 0; i < sizeof(data) / sizeof(*data); i++) {
+		memset(is + data[i].off, (int)i + 1, data[i].len);
+		CU_ASSERT_EQUAL(io_pwrite(io, is + data[i].off, data[i].len, data[i].off), 0);
+		if (i == 2)
+			CU_ASSERT_EQUAL(io_barrier(io), 0);
+	}
+	return is;
+}
+
+/* In parts that begin at `first`, into memory that is `shift` off from a page. */
+static bool reads_sparse(struct vhd_io *io, const uint8_t *is, uint32_t first, uint32_t shift)
+{
+	uint8_t *room = aligned_alloc(4096, SPARSE_PART + 4096);
+	bool is_same = room;
+
+	for (uint32_t off = first; is_same && off < SPARSE_LEN; off += SPARSE_PART) {
+		uint32_t len = SPARSE_LEN - off < SPARSE_PART ? SPARSE_LEN - off : SPARSE_PART;
+
+		memset(room, 0xee, SPARSE_PART + 4096);
+		is_same = !io_pread(io, room + shift, SPARSE_PART, off) &&
+			  !memcmp(room + shift, is + off, len);
+	}
+	free(room);
+	return is_same;
+}
+
+/* Pages of the file's part from `first` on that are in the host's cache, or -1. */
+static int cached_pages(const char *name, uint32_t first)
+{
+	unsigned char pages[SPARSE_PART / 4096];
+	int fd = open(in_folder(name), O_RDONLY | O_DIRECT | O_CLOEXEC), n = -1;
+	void *map = fd < 0 ? MAP_FAILED : mmap(NULL, SPARSE_PART, PROT_READ, MAP_SHARED, fd, first);
+	struct statfs fs;
+
+	if (map != MAP_FAILED && !fstatfs(fd, &fs) && fs.f_type != TMPFS_MAGIC &&
+	    !mincore(map, SPARSE_PART, pages)) {
+		n = 0;
+		for (size_t i = 0; i < sizeof(pages); i++)
+			n += pages[i] & 1;
+	}
+	if (map != MAP_FAILED)
+		munmap(map, SPARSE_PART);
+	if (fd >= 0)
+		close(fd);
+	return n;
+}
+
+static void holes_are_read_as_they_are_and_past_the_cache(void)
+{
+	struct vhd_io *io;
+	uint8_t *is;
+	int pages;
+
+	CU_ASSERT_EQUAL_FATAL(run(": > holes"), 0);
+	io = open_ok("holes", false);
+	is = make_sparse(io);
+	CU_ASSERT(reads_sparse(io, is, 0, 0));
+	CU_ASSERT(reads_sparse(io, is, 512, 512));
+	CU_ASSERT(reads_sparse(io, is, 0, 8));
+	CU_ASSERT(reads_sparse(io, is, 77, 0));
+	CU_ASSERT_EQUAL(io_barrier(io), 0);
+	io->ops->drop_cache(io);
+	CU_ASSERT(reads_sparse(io, is, 0, 0));
+	pages = cached_pages("holes", 30u << 20);	/* far from what is read ahead of data */
+	if (pages < 0)
+		printf("(this host has no direct I/O) ");
+	else
+		CU_ASSERT_EQUAL(pages, 0);
+	CU_ASSERT_EQUAL(io->ops->pread(io, is, SPARSE_PART, SPARSE_LEN), 0);
+	shut(io);
+	free(is);
 }
 
 static void punch_gives_room_back_and_keeps_the_length(void)
@@ -619,6 +707,7 @@ int main(int argc, char **argv)
 		T(zeros_are_written_over_any_length),
 		T(errors_after_a_short_count_are_told),
 		T(file_does_what_the_seam_promises),
+		T(holes_are_read_as_they_are_and_past_the_cache),
 		T(punch_gives_room_back_and_keeps_the_length),
 		T(what_is_no_file_is_refused_at_once),
 		T(sentences_are_one_harmless_line),

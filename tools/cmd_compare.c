@@ -111,7 +111,7 @@ static int open_both(struct compare *c, struct vhd_err *err)
 
 		if (rc)
 			return rc;
-		c->bufs[i] = malloc(CHUNK);
+		c->bufs[i] = aligned_alloc(4096, CHUNK);	/* as direct I/O wants it */
 		if (!c->bufs[i])
 			return -ENOMEM;
 		if (vhd_size(c->imgs[i]) > c->size)

@@ -19,6 +19,7 @@
 
 #define PROBE 4096u		/* most blocks that are needed say so in their first page */
 #define MIDDLE (64u << 10)
+#define ALIGN 4096u
 
 int classify_begin(struct classify *c, struct vhd_image *img, const struct vhd_free_map *free_map)
 {
@@ -29,8 +30,8 @@ int classify_begin(struct classify *c, struct vhd_image *img, const struct vhd_f
 	c->used = malloc(bytes);
 	c->idle = malloc(bytes);
 	c->free = malloc(bytes);
-	c->buf = malloc(CLASSIFY_BUF);
-	c->below = img->parent ? malloc(CLASSIFY_BUF) : NULL;
+	c->buf = aligned_alloc(ALIGN, CLASSIFY_BUF);	/* as direct I/O wants it */
+	c->below = img->parent ? aligned_alloc(ALIGN, CLASSIFY_BUF) : NULL;
 	if (!c->used || !c->idle || !c->free || !c->buf || (img->parent && !c->below))
 		return -ENOMEM;
 	return 0;

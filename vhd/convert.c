@@ -131,18 +131,6 @@ static void start_writing(struct convert *c, uint32_t blk, uint32_t entry)
 		c->out->ops->start_writing(c->out, len, off);
 }
 
-/*
- * A hole of the host is read as everything is, since its word is not taken for zeros. The pages of
- * zeros that this leaves in the cache are of no use to anybody, and new ones for all cost time.
- */
-static void forget_zeros(struct convert *c, size_t len, uint64_t off)
-{
-	struct vhd_image *img = c->r.img;
-
-	if (len && image_is_fixed(img) && img->io->ops->forget)
-		img->io->ops->forget(img->io, len, off);
-}
-
 /* What the file has of blk; what lies past the old disk's end is zeros. */
 static int convert_block(struct convert *c, uint32_t blk, struct vhd_err *err)
 {
@@ -165,10 +153,8 @@ static int convert_block(struct convert *c, uint32_t blk, struct vhd_err *err)
 			return rc;
 		c->r.result->bytes_read += n;
 		memset(c->r.scan.buf + n, 0, len - n);
-		if (io_is_zero(c->r.scan.buf, len)) {
-			forget_zeros(c, n, off + in);
+		if (io_is_zero(c->r.scan.buf, len))
 			continue;
-		}
 		rc = put(c, blk, in, len, &entry);
 		if (rc)
 			return fail_write(c, rc, err);

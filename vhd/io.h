@@ -49,9 +49,6 @@ struct vhd_io_ops {
 	void (*start_writing)(struct vhd_io *io, uint64_t len, uint64_t off);
 	/* Forgets cached pages, so that the next read comes from the disk. Advice: never fails. */
 	void (*drop_cache)(struct vhd_io *io);
-	/* Lets go of the cached pages of len bytes at off, which were read and are not needed
-	 * again. Contents stay. Advice: never fails. Or NULL. */
-	void (*forget)(struct vhd_io *io, uint64_t len, uint64_t off);
 	/* Cuts the file to size bytes. Never used to lengthen it. 0 or -errno. */
 	int (*truncate)(struct vhd_io *io, uint64_t size);
 	/* Makes len bytes at off a hole that reads as zeros, without changing the length.

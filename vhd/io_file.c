@@ -10,18 +10,55 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "vhd/err.h"
 
+#define DIRECT_UNIT 512u
+#define HOLE_MIN (256u << 10)	/* bytes; less is not worth a look at where the holes are */
+
+/* How many of len bytes at off the host has not stored, as far as it says so. */
+static size_t hole_run(const struct io_file *file, size_t len, uint64_t off)
+{
+	off_t data = lseek(file->fd, (off_t)off, SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO ? len : 0;
+	return (uint64_t)data - off < len ? (size_t)data - off : len;
+}
+
+/*
+ * A hole is read as all else is, since the host's word alone is not taken for zeros; but its pages
+ * of zeros are of no use in the cache, and making them is most of what reading it costs. Past the
+ * cache it is ten times as fast. 0: there is no hole, or it cannot be read so.
+ */
+static ssize_t read_hole(const struct io_file *file, void *buf, size_t len, uint64_t off)
+{
+	size_t hole;
+	ssize_t n;
+
+	if (file->direct_fd < 0 || (len | off | (uintptr_t)buf) % DIRECT_UNIT)
+		return 0;
+	hole = hole_run(file, len, off) / DIRECT_UNIT * DIRECT_UNIT;
+	if (hole < HOLE_MIN)
+		return 0;
+	n = pread(file->direct_fd, buf, hole, (off_t)off);
+	return n < 0 ? 0 : n;
+}
+
 static ssize_t file_pread(struct vhd_io *io, void *buf, size_t len, uint64_t off)
 {
-	ssize_t n;
+	ssize_t n = 0;
 
 	if (off > INT64_MAX)	/* no file goes that far */
 		return 0;
+	if (len >= HOLE_MIN)
+		n = read_hole(io_file(io), buf, len, off);
+	if (n)
+		return n;
 	do
 		n = pread(io_file(io)->fd, buf, len, (off_t)off);
 	while (n < 0 && errno == EINTR);
@@ -58,11 +95,6 @@ static void file_start_writing(struct vhd_io *io, uint64_t len, uint64_t off)
 static void file_drop_cache(struct vhd_io *io)
 {
 	posix_fadvise(io_file(io)->fd, 0, 0, POSIX_FADV_DONTNEED);
-}
-
-static void file_forget(struct vhd_io *io, uint64_t len, uint64_t off)
-{
-	posix_fadvise(io_file(io)->fd, (off_t)off, (off_t)len, POSIX_FADV_DONTNEED);
 }
 
 static int file_truncate(struct vhd_io *io, uint64_t size)
@@ -154,6 +186,8 @@ static void file_close(struct vhd_io *io)
 		unlinkat(file->dir_fd, file->temp, 0);
 	if (file->dir_fd >= 0)
 		close(file->dir_fd);
+	if (file->direct_fd >= 0)
+		close(file->direct_fd);
 	if (file->fd >= 0)
 		close(file->fd);
 	free(file->path);
@@ -166,7 +200,6 @@ static const struct vhd_io_ops file_ops = {
 	.barrier = file_barrier,
 	.start_writing = file_start_writing,
 	.drop_cache = file_drop_cache,
-	.forget = file_forget,
 	.truncate = file_truncate,
 	.punch = file_punch,
 	.allocate = file_allocate,
@@ -182,7 +215,7 @@ struct io_file *io_file_new(void)
 
 	if (file) {
 		file->io.ops = &file_ops;
-		file->fd = file->dir_fd = -1;
+		file->fd = file->direct_fd = file->dir_fd = -1;
 	}
 	return file;
 }
@@ -200,6 +233,16 @@ static int file_check_kind(struct io_file *file, const char *path, struct vhd_er
 	return vhd_err_set(err, -EILSEQ, "%s is not a VHD image but %s", path,
 			   S_ISDIR(sb.st_mode) ? "a folder" :
 			   "something that is neither a file nor a block device");
+}
+
+/* By its number, for the path may name another file by now. The locks stay with the other one. */
+static void open_direct(struct io_file *file)
+{
+	char self[32];
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", file->fd);
+	if (!file->is_block)
+		file->direct_fd = open(self, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NOCTTY);
 }
 
 int io_file_open(struct vhd_io **io, const char *path, bool is_readonly, struct vhd_err *err)
@@ -225,6 +268,7 @@ int io_file_open(struct vhd_io **io, const char *path, bool is_readonly, struct 
 		file_close(&file->io);
 		return rc;
 	}
+	open_direct(file);
 	*io = &file->io;
 	return 0;
 }

@@ -11,6 +11,7 @@
 struct io_file {
 	struct vhd_io io;
 	int fd;
+	int direct_fd;		/* the same file past the host's cache, for reading; -1: none */
 	bool is_block;
 	/* Of a file being created; all of it is given up when it is published. */
 	int dir_fd;		/* -1: this is an ordinary file */
