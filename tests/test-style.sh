@@ -61,6 +61,7 @@ shell_complaints() {
 		# By a name one ends and detaches what is not one's own.
 		grep -nE '(^|[;&|({ 	])(pkill|killall)[ 	]|losetup[ ]+(-D|--detach-all)' "$file" |
 			sed "s|^|$file: by a name: |" || true
+		test -x "$file" || test "$(head -c 2 "$file")" != '#!' || echo "$file: cannot be run"
 		grep -nE "$one_machine" "$file" | sed "s|^|$file: a path of one machine: |" || true
 	done
 	if command -v shellcheck >/dev/null; then
@@ -150,6 +151,7 @@ plant_shell 'no SPDX line' 'true'
 plant_shell 'by a name' '# SPDX-License-Identifier: GPL-2.0-or-later\npki''ll vhdfuse'
 plant_shell 'by a name' '# SPDX-License-Identifier: GPL-2.0-or-later\nlosetup --detach-al''l'
 plant_shell 'a path of one machine' '# SPDX-License-Identifier: GPL-2.0-or-later\ncd /wor''k/x'
+plant_shell 'cannot be run' '#!/bin/sh\n# SPDX-License-Identifier: GPL-2.0-or-later'
 plant_shell 'white space at the end' '# SPDX-License-Identifier: GPL-2.0-or-later\ntrue '
 
 # A good file is good.
