@@ -218,6 +218,33 @@ static void test_bits_set_before_the_commit_are_in_it(void)
 	end_fixture(f);
 }
 
+static bool is_bitmap_kept(struct fixture *f, uint32_t blk)
+{
+	return atomic_load(&f->img->map.bits[blk]) != MAP_BITS_FULL;
+}
+
+/* A child that is written all over must not take memory for each of its blocks. */
+static void test_bits_that_are_all_ones_are_not_kept_once_published(void)
+{
+	static const uint32_t blks[] = { 0, 15 };	/* the last one has fewer sectors */
+	struct fixture *f = new_fixture();
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t off = blks[i] * BLOCK, end = off + BLOCK < SIZE ? off + BLOCK : SIZE;
+
+		write_at(f, off, SECTOR);
+		write_at(f, off + SECTOR, end - off - 2 * SECTOR);
+		CU_ASSERT_EQUAL(vhd_flush(f->img, NULL), 0);
+		CU_ASSERT(is_bitmap_kept(f, blks[i]));
+		write_at(f, end - SECTOR, SECTOR);
+		CU_ASSERT(is_bitmap_kept(f, blks[i]));
+		CU_ASSERT_EQUAL(bits_of(f, blks[i]), i ? 0xf8 : 0xff);
+		CU_ASSERT(!is_bitmap_kept(f, blks[i]));
+	}
+	write_at(f, 3 * SECTOR, SECTOR);
+	end_fixture(f);
+}
+
 static void test_part_of_a_sector_is_filled_from_the_chain(void)
 {
 	struct fixture *f = new_fixture();
@@ -512,6 +539,7 @@ int main(int argc, char **argv)
 		TEST(test_a_new_block_has_the_bits_of_what_was_written),
 		TEST(test_bits_set_before_the_commit_are_in_it),
 		TEST(test_part_of_a_sector_is_filled_from_the_chain),
+		TEST(test_bits_that_are_all_ones_are_not_kept_once_published),
 		TEST(test_a_whole_block_gets_all_bits),
 		TEST(test_zeros_written_are_kept_where_the_chain_has_data),
 		TEST(test_zeros_written_where_the_chain_has_nothing_allocate_nothing),

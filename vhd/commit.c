@@ -278,6 +278,19 @@ static int write_metadata(struct vhd_image *img, const struct work *work, struct
 	return rc ? vhd_err_errno(err, rc, "%s: cannot write the block table", img->name) : 0;
 }
 
+/* A child that is written all over would else keep a bitmap for each block. */
+static void forget_full_bits(struct vhd_image *img, const struct work *work)
+{
+	for (size_t i = 0; i < work->bits; i++) {
+		uint32_t blk = img->commit.bits[i].blk;
+		const struct map_bits *bits = atomic_load(&img->map.bits[blk]);
+
+		if (bits && bits != MAP_BITS_FULL && !bits->is_dirty &&
+		    store_is_full(img, blk, bits))
+			map_bits_full_now(&img->map, blk);
+	}
+}
+
 /* rules 3 and 8: after the barrier; punched, and only then free. */
 static void release(struct vhd_image *img, const struct work *work)
 {
@@ -297,6 +310,7 @@ static void release(struct vhd_image *img, const struct work *work)
 		pthread_rwlock_unlock(&img->map_lock);
 	}
 	pthread_rwlock_wrlock(&img->map_lock);
+	forget_full_bits(img, work);
 	map_listed_done(map);
 	pthread_rwlock_unlock(&img->map_lock);
 	img->commit.taken += work->releases;	/* what came back need not be made anew */

@@ -316,6 +316,12 @@ void map_bits_changed(struct map *map, uint32_t blk)
 	map->dirty_bits[map->dirty_bits_len++] = blk;
 }
 
+void map_bits_full_now(struct map *map, uint32_t blk)
+{
+	bits_free(map, blk);
+	atomic_store(&map->bits[blk], MAP_BITS_FULL);
+}
+
 void map_list(struct map *map)
 {
 	for (size_t i = 0; i < map->dirty_len; i++)

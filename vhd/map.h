@@ -129,6 +129,8 @@ void map_move(struct map *map, uint32_t blk, uint32_t entry);
 void map_forget(struct map *map, uint32_t blk);
 /* blk's bitmap got a bit that the disk has not. */
 void map_bits_changed(struct map *map, uint32_t blk);
+/* blk's bitmap, which the disk has as it is, is all ones: nothing is kept of it. */
+void map_bits_full_now(struct map *map, uint32_t blk);
 
 /* The running commit takes over what is dirty and quarantined: lists what the caller has room for
  * (dirty_len, dirty_bits_len). The caller copies the values before it lets go of the lock. */

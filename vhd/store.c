@@ -97,9 +97,12 @@ int store_zero(struct vhd_image *img, uint64_t len, uint64_t off)
 
 bool store_is_full(const struct vhd_image *img, uint32_t blk, const struct map_bits *bits)
 {
-	uint32_t sectors = image_blk_len(img, blk) / FMT_SECTOR;
+	uint32_t sectors = image_blk_len(img, blk) / FMT_SECTOR, i;
 
-	for (uint32_t i = 0; i < sectors; i++)	/* those past the disk's end mean nothing */
+	for (i = 0; i < sectors / 8; i++)
+		if (bits->bitmap[i] != 0xff)
+			return false;
+	for (i *= 8; i < sectors; i++)	/* those past the disk's end mean nothing */
 		if (!fmt_bit(bits->bitmap, i))
 			return false;
 	return true;
@@ -128,16 +131,19 @@ static struct map_bits *read_bits(struct vhd_image *img, uint32_t blk, int *rc)
 
 int store_copy_bits(struct vhd_image *img, uint32_t blk, uint8_t *bitmap)
 {
-	const struct map_bits *bits = atomic_load(&img->map.bits[blk]);
+	const struct map_bits *bits;
+	uint64_t off;
 
+	/* still_lock keeps the block its slot, but a commit may let go of its bits. */
+	pthread_rwlock_rdlock(&img->map_lock);
+	bits = atomic_load(&img->map.bits[blk]);
+	off = map_entry_off(img->map.entry[blk]);
 	if (bits == MAP_BITS_FULL)
 		memset(bitmap, 0xff, img->map.bitmap_size);
 	else if (bits)
 		memcpy(bitmap, bits->bitmap, img->map.bitmap_size);
-	else
-		return io_pread(img->io, bitmap, img->map.bitmap_size,
-				map_entry_off(img->map.entry[blk]));
-	return 0;
+	pthread_rwlock_unlock(&img->map_lock);
+	return bits ? 0 : io_pread(img->io, bitmap, img->map.bitmap_size, off);
 }
 
 struct map_bits *store_bits(struct vhd_image *img, uint32_t blk, int *rc)

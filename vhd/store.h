@@ -25,8 +25,8 @@ int store_fill_holes(struct vhd_image *img, uint64_t len, uint64_t off, void *bu
 /* Writes len zero bytes at off of the file. 0 or -errno. */
 int store_write_zeros(struct vhd_image *img, uint64_t len, uint64_t off);
 /* The bits of a mapped block into bitmap (map.bitmap_size bytes), without keeping them: a pass over
- * a whole disk must not take memory for each of its blocks. map_lock is held, or still_lock
- * exclusive. 0 or -errno. */
+ * a whole disk must not take memory for each of its blocks. still_lock is held exclusive, map_lock
+ * not at all. 0 or -errno. */
 int store_copy_bits(struct vhd_image *img, uint32_t blk, uint8_t *bitmap);
 /* Whether bits, which are no MAP_BITS_FULL, are all ones as far as blk goes. */
 bool store_is_full(const struct vhd_image *img, uint32_t blk, const struct map_bits *bits);
