@@ -20,6 +20,7 @@
 
 #define BLOCK 4096u
 #define SIZE (16 * BLOCK)		/* bytes of the disk as it is */
+#define BEHIND (3 * 512u)		/* bytes of the last block that a disk may lack */
 #define LARGEST (700 * BLOCK)	/* its table is longer than a page of the file */
 
 static char folder[64], child_path[128], parent_path[128];
@@ -161,6 +162,23 @@ static struct mem_file *make(const char *creator, uint32_t type, uint64_t header
 	return gen_make(&opts);
 }
 
+/* The last block has something behind the disk's end, with set bits. */
+static struct mem_file *make_with_junk_behind(void)
+{
+	const struct gen_opts opts = {
+		.size = SIZE - BEHIND, .block_size = BLOCK, .blocks = blocks, .blocks_len = 4,
+		.marker = 1,
+	};
+	struct mem_file *file = gen_make(&opts);
+	struct oracle *o = oracle_open_mem(file, NULL);
+	uint8_t junk[BEHIND];
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(o);
+	memset(junk, 'J', sizeof(junk));
+	mem_write(file, junk, BEHIND, (oracle_entry(o, 15) + 1) * 512ull + BLOCK - BEHIND);
+	oracle_close(o);
+	return file;
+}
 static struct mem_file *make_packed(void)
 {
 	return make(NULL, 0, 0, 0, false);
@@ -218,14 +236,16 @@ static const struct layout {
 	const char *name;
 	struct mem_file *(*make)(void);
 	bool has_parent;
+	uint64_t size;		/* of the disk, where it is not SIZE */
 } layouts[] = {
-	{ "packed", make_packed, false },
-	{ "aligned", make_aligned, false },
-	{ "blktap's", make_with_batmap, false },
-	{ "no trailing footer", make_without_trailer, false },
-	{ "header away", make_header_away, false },
-	{ "fixed", make_fixed, false },
-	{ "a child", make_child, true },
+	{ "packed", .make = make_packed },
+	{ "aligned", .make = make_aligned },
+	{ "blktap's", .make = make_with_batmap },
+	{ "no trailing footer", .make = make_without_trailer },
+	{ "header away", .make = make_header_away },
+	{ "junk behind the end", .make = make_with_junk_behind, .size = SIZE - BEHIND },
+	{ "fixed", .make = make_fixed },
+	{ "a child", .make = make_child, .has_parent = true },
 };
 
 static const uint64_t sizes[] = {
@@ -240,11 +260,12 @@ static void begin(struct trial *t, const struct layout *layout, uint64_t to)
 	snprintf(name, sizeof(name), "%s, to %llu bytes", layout->name, (unsigned long long)to);
 	*t = (struct trial){
 		.cuts = { .name = name, .live = layout->make(), .judge = judge, .arg = t },
-		.has_parent = layout->has_parent, .from = SIZE, .to = to,
+		.has_parent = layout->has_parent, .to = to,
+		.from = layout->size ? layout->size : SIZE,
 	};
 	CU_ASSERT_EQUAL_FATAL(open_image(&img, mem_open(t->cuts.live), t->has_parent, true, NULL),
 			      0);
-	CU_ASSERT_EQUAL_FATAL(vhd_pread(img, t->before, SIZE, 0, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(vhd_pread(img, t->before, t->from, 0, NULL), 0);
 	vhd_close(img, NULL);
 	cuts_begin(&t->cuts);
 }
@@ -346,7 +367,7 @@ static void what_was_cut_off_is_zeros_when_the_disk_grows_again(void)
 	for (size_t i = 0; i < sizeof(layouts) / sizeof(*layouts); i++) {
 		struct mem_file *file;
 		static uint8_t was[LARGEST], is[LARGEST];
-		uint64_t size = SIZE;
+		uint64_t size = layouts[i].size ? layouts[i].size : SIZE;
 		vhd_image *img;
 
 		if (layouts[i].has_parent)	/* cannot grow below what the parent has */
@@ -387,6 +408,35 @@ static struct fmt_header header_of(struct mem_file *file, uint64_t off)
 
 /* The table stays in front where only blocks are in its way, and has as many entries as the disk
  * needs; blktap's, whose length says where its batmap is, is not cut. */
+/* A child's last block owns all that the disk has of it, and then the disk has more. */
+static void what_a_child_grows_by_becomes_its_own_when_it_is_written(void)
+{
+	static const uint64_t size = SIZE - BEHIND;
+	struct vhd_create_opts opts = { .size = size };
+	char path[160], below[160];
+	uint8_t buf[BLOCK];
+	vhd_image *img;
+
+	snprintf(below, sizeof(below), "%s/short.vhd", folder);
+	CU_ASSERT_EQUAL_FATAL(vhd_create(below, &opts, NULL), 0);
+	opts = (struct vhd_create_opts){
+		.type = VHD_DIFFERENCING, .parent = below, .block_size = BLOCK,
+	};
+	snprintf(path, sizeof(path), "%s/of-short.vhd", folder);
+	CU_ASSERT_EQUAL_FATAL(vhd_create(path, &opts, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(vhd_open(&img, path, NULL, NULL), 0);
+	memset(buf, 'a', sizeof(buf));
+	for (uint64_t off = 0; off < size; off += 512)
+		CU_ASSERT_EQUAL(vhd_pwrite(img, buf, 512, off, NULL), 0);
+	CU_ASSERT_EQUAL(vhd_resize(img, SIZE, NULL, NULL), 0);
+	CU_ASSERT_EQUAL(vhd_pwrite(img, buf, 512, SIZE - 512, NULL), 0);
+	CU_ASSERT_EQUAL(vhd_close(img, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(vhd_open(&img, path, NULL, NULL), 0);
+	CU_ASSERT_EQUAL(vhd_pread(img, buf, BEHIND, size, NULL), 0);
+	CU_ASSERT(!buf[0] && !buf[BEHIND - 513] && buf[BEHIND - 512] == 'a');
+	CU_ASSERT_EQUAL(vhd_close(img, NULL), 0);
+}
+
 static void table_is_where_readers_want_it(void)
 {
 	for (size_t i = 0; i < sizeof(layouts) / sizeof(*layouts); i++) {
@@ -446,6 +496,7 @@ int main(int argc, char **argv)
 		TEST(power_cuts_leave_the_old_size_or_the_new_one),
 		TEST(failed_calls_leave_the_old_size_or_the_new_one),
 		TEST(what_was_cut_off_is_zeros_when_the_disk_grows_again),
+		TEST(what_a_child_grows_by_becomes_its_own_when_it_is_written),
 		TEST(table_is_where_readers_want_it),
 		TEST(what_cannot_be_is_refused),
 		{ NULL, NULL },

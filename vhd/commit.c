@@ -37,10 +37,11 @@
  * 10. A failed barrier poisons the image. A failed write does not: it leaves the commit pending
  *     with nothing released, and the next flush tries again.
  *
- * 12. Another size of the disk: entries, or all of the table in room that is nobody's; barrier; the
- *     header's first sector, which alone says where the table is and how long; barrier; T, barrier,
- *     L, barrier. A disk that is cut has its blocks dropped by commits first, and its table cut
- *     last: a table is never shorter than a footer's disk needs.
+ * 12. Another size of the disk: zeros where it will grow into its last block; entries, or all of
+ *     the table in room that is nobody's; barrier; the header's first sector, which alone says
+ *     where the table is and how long; barrier; T, barrier, L, barrier. A disk that is cut has its
+ *     blocks dropped by commits first, and its table cut last: a table is never shorter than a
+ *     footer's disk needs.
  * 13. The dynamic header has two sectors and one sum, so it is never written where a footer names
  *     it: one for the meantime goes behind everything, barrier, T, barrier, L, barrier; then the
  *     header in its place, barrier, T, barrier, L, barrier. A failure once T may name the other one

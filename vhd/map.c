@@ -54,7 +54,7 @@ int map_init(struct map *map, uint32_t block_size, uint32_t blocks, bool is_writ
 	return 0;
 }
 
-static void bits_free(struct map *map, uint32_t blk)
+void map_forget_bits(struct map *map, uint32_t blk)
 {
 	struct map_bits *bits = atomic_load(&map->bits[blk]);
 
@@ -71,7 +71,7 @@ void map_destroy(struct map *map)
 		if (map->entry[blk] == FMT_UNUSED)
 			continue;
 		left--;
-		bits_free(map, blk);
+		map_forget_bits(map, blk);
 	}
 	free(map->entry);
 	free(map->flags);
@@ -275,7 +275,7 @@ void map_forget(struct map *map, uint32_t blk)
 {
 	map->entry[blk] = FMT_UNUSED;
 	map->allocated--;
-	bits_free(map, blk);
+	map_forget_bits(map, blk);
 	mark_dirty(map, blk);
 	map->flags[blk] &= (uint8_t)~MAP_FRESH;
 }
@@ -318,7 +318,7 @@ void map_bits_changed(struct map *map, uint32_t blk)
 
 void map_bits_full_now(struct map *map, uint32_t blk)
 {
-	bits_free(map, blk);
+	map_forget_bits(map, blk);
 	atomic_store(&map->bits[blk], MAP_BITS_FULL);
 }
 

@@ -129,7 +129,9 @@ void map_move(struct map *map, uint32_t blk, uint32_t entry);
 void map_forget(struct map *map, uint32_t blk);
 /* blk's bitmap got a bit that the disk has not. */
 void map_bits_changed(struct map *map, uint32_t blk);
-/* blk's bitmap, which the disk has as it is, is all ones: nothing is kept of it. */
+/* blk's bitmap, which the disk has as it is, is to be read anew. */
+void map_forget_bits(struct map *map, uint32_t blk);
+/* The same, and it is all ones. */
 void map_bits_full_now(struct map *map, uint32_t blk);
 
 /* The running commit takes over what is dirty and quarantined: lists what the caller has room for

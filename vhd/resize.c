@@ -230,10 +230,28 @@ static int find_room(struct vhd_image *img, struct vhd_err *err)
 	return rc ? vhd_err_errno(err, rc, "%s", img->name) : 0;
 }
 
+/*
+ * What the last block has behind the disk's end is nobody's, whatever another program has left
+ * there; it is about to be the disk's, and becomes zeros before a footer says so. Its bits need no
+ * change: below there is nothing, either.
+ */
+static int clear_behind_end(struct resize *z, struct vhd_err *err)
+{
+	struct vhd_image *img = z->img;
+	uint32_t size = img->map.block_size, used = (uint32_t)(img->size % size);
+	uint32_t last = (uint32_t)(img->size / size);
+	int rc;
+
+	if (!used || img->map.entry[last] == FMT_UNUSED)
+		return 0;
+	rc = store_zero(img, size - used, map_data_off(&img->map, img->map.entry[last]) + used);
+	return rc ? vhd_err_errno(err, rc, "%s: cannot write block %u", img->name, last) : 0;
+}
+
 static int grow(struct resize *z, struct vhd_err *err)
 {
 	struct vhd_image *img = z->img;
-	uint32_t entries = z->blocks;
+	uint32_t entries = z->blocks, last = (uint32_t)(img->size / img->map.block_size);
 	uint64_t off;
 	int rc = place_table(z, &off, err);
 
@@ -242,6 +260,8 @@ static int grow(struct resize *z, struct vhd_err *err)
 	if (!rc)
 		rc = write_batmap(z, off, err);
 	if (!rc)
+		rc = clear_behind_end(z, err);
+	if (!rc)
 		rc = rewrite_table(img, off, entries, err);
 	if (rc)
 		return rc;
@@ -249,7 +269,13 @@ static int grow(struct resize *z, struct vhd_err *err)
 	if (rc)
 		return vhd_err_errno(err, rc, "%s", img->name);
 	rc = rewrite_size(img, z->size, err);
-	return rc ? rc : find_room(img, err);
+	if (rc)
+		return rc;
+	/* It may have owned all that it had of the disk, and now has more. */
+	pthread_rwlock_wrlock(&img->map_lock);
+	map_forget_bits(&img->map, last);
+	pthread_rwlock_unlock(&img->map_lock);
+	return find_room(img, err);
 }
 
 static int cut(struct resize *z, struct vhd_err *err)
