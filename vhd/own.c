@@ -225,6 +225,8 @@ static int write_new(struct vhd_image *img, struct map_slot slot, const uint8_t 
 	} else {
 		slot.is_hole = false;
 		map_give(&img->map, slot);
+		if (bits != MAP_BITS_FULL)
+			free(bits);
 	}
 	pthread_rwlock_unlock(&img->map_lock);
 	return rc;
