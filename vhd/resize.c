@@ -233,7 +233,8 @@ static int find_room(struct vhd_image *img, struct vhd_err *err)
 /*
  * What the last block has behind the disk's end is nobody's, whatever another program has left
  * there; it is about to be the disk's, and becomes zeros before a footer says so. Its bits need no
- * change: below there is nothing, either.
+ * change: below there is nothing, either. But memory may take it for a block that owns all it has
+ * of the disk, and it is to have more.
  */
 static int clear_behind_end(struct resize *z, struct vhd_err *err)
 {
@@ -245,13 +246,16 @@ static int clear_behind_end(struct resize *z, struct vhd_err *err)
 	if (!used || img->map.entry[last] == FMT_UNUSED)
 		return 0;
 	rc = store_zero(img, size - used, map_data_off(&img->map, img->map.entry[last]) + used);
+	pthread_rwlock_wrlock(&img->map_lock);
+	map_forget_bits(&img->map, last);
+	pthread_rwlock_unlock(&img->map_lock);
 	return rc ? vhd_err_errno(err, rc, "%s: cannot write block %u", img->name, last) : 0;
 }
 
 static int grow(struct resize *z, struct vhd_err *err)
 {
 	struct vhd_image *img = z->img;
-	uint32_t entries = z->blocks, last = (uint32_t)(img->size / img->map.block_size);
+	uint32_t entries = z->blocks;
 	uint64_t off;
 	int rc = place_table(z, &off, err);
 
@@ -269,13 +273,7 @@ static int grow(struct resize *z, struct vhd_err *err)
 	if (rc)
 		return vhd_err_errno(err, rc, "%s", img->name);
 	rc = rewrite_size(img, z->size, err);
-	if (rc)
-		return rc;
-	/* It may have owned all that it had of the disk, and now has more. */
-	pthread_rwlock_wrlock(&img->map_lock);
-	map_forget_bits(&img->map, last);
-	pthread_rwlock_unlock(&img->map_lock);
-	return find_room(img, err);
+	return rc ? rc : find_room(img, err);
 }
 
 static int cut(struct resize *z, struct vhd_err *err)
