@@ -420,9 +420,9 @@ static void grow_if_low(struct vhd_image *img)
 
 void vhd_grow_ahead(vhd_image *img)
 {
-	if (!atomic_exchange(&img->wants_room, false) ||
-	    pthread_rwlock_tryrdlock(&img->still_lock))
+	if (!atomic_load(&img->wants_room) || pthread_rwlock_tryrdlock(&img->still_lock))
 		return;
+	atomic_store(&img->wants_room, false);
 	/* Whoever has it may be making room. */
 	if (!pthread_mutex_trylock(&img->commit_lock)) {
 		grow_if_low(img);
