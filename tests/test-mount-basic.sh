@@ -129,6 +129,28 @@ umount_vhd "$TMP/mnt"
 cmp -n 3000000 "$TMP/noise" "$TMP/fixed.vhd" -i 0:1000001 || fail "a fixed image is not raw"
 check_image "$TMP/fixed.vhd"
 
+say "room for new blocks is made before a write needs it"
+make_image "$TMP/grows.vhd" 1G
+mount_vhd "$TMP/grows.vhd" "$TMP/mnt" commit=3600
+python3 - "$DISK" "$TMP/grows.vhd" <<'END'
+import os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+def write(blk):
+    os.pwrite(fd, b"new", blk << 21)
+write(0)
+first = os.stat(sys.argv[2]).st_size
+for blk in range(1, 40):    # of 64 that the first chunk has room for
+    write(blk)
+deadline = time.time() + 20
+while os.stat(sys.argv[2]).st_size <= first:
+    assert time.time() < deadline, "the file has %d bytes still" % first
+    time.sleep(0.01)
+os.close(fd)
+END
+umount_vhd "$TMP/mnt"
+check_image "$TMP/grows.vhd"
+test "$(stat -c %s "$TMP/grows.vhd")" -lt $((41 << 21)) || fail "what is left of it was not cut off"
+
 say "two mounts of two images, and names with spaces and commas"
 make_image "$TMP/a disk, with names.vhd" 10M
 mkdir "$TMP/a folder, too" "$TMP/two"
