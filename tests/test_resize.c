@@ -406,8 +406,6 @@ static struct fmt_header header_of(struct mem_file *file, uint64_t off)
 	return header;
 }
 
-/* The table stays in front where only blocks are in its way, and has as many entries as the disk
- * needs; blktap's, whose length says where its batmap is, is not cut. */
 /* A child's last block owns all that the disk has of it, and then the disk has more. */
 static void what_a_child_grows_by_becomes_its_own_when_it_is_written(void)
 {
@@ -437,6 +435,8 @@ static void what_a_child_grows_by_becomes_its_own_when_it_is_written(void)
 	CU_ASSERT_EQUAL(vhd_close(img, NULL), 0);
 }
 
+/* The table stays in front where only blocks are in its way, and has as many entries as the disk
+ * needs; blktap's, whose length says where its batmap is, is not cut. */
 static void table_is_where_readers_want_it(void)
 {
 	for (size_t i = 0; i < sizeof(layouts) / sizeof(*layouts); i++) {

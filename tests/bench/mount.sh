@@ -84,7 +84,7 @@ wait_quickly() {
 # --- the programs ---------------------------------------------------------------------------------
 # mount_TARGET serves $FILE as $DISK, mounted on $MOUNT, by $PROCESS (none for raw), umount_TARGET
 # ends it. Each is in a session of its own, as vhdfuse is in the background: where sessions are
-# scheduled as groups, one in the session of those who read has a fifth more in some jobs.
+# scheduled as groups, one in the session of those who read has a quarter more in some jobs.
 
 mount_raw() {
 	DISK=$FILE PROCESS=
