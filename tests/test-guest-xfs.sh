@@ -36,7 +36,7 @@ fsck_xfs() {
 	done
 	xfs_db -r "${commands[@]}" "$1" | sort | uniq -c >"$TMP/copies"
 	test "$(awk -v n="$groups" '$2 != "crc" && $1 == n' "$TMP/copies" | wc -l)" = 4 &&
-		! grep -q 'bad' "$TMP/copies"
+		! grep -qF '(bad' "$TMP/copies"
 }
 
 # free_by_db FILE UNIT: "START LEN" of each free extent, and of each block in an AGFL.
