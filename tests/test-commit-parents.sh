@@ -31,7 +31,7 @@ merged() {
 	expect_status 0 "$VHDIMG" commit "$1"
 	expect_status 0 "$VHDIMG" check "$1"
 	expect_equal "$(cat "$TMP/err")" ""
-	"$VHDIMG" info "$1" | grep -q '^blocks allocated: 0 of' || fail "$("$VHDIMG" info "$1")"
+	grep -q '^blocks allocated: 0 of' <<<"$("$VHDIMG" info "$1")" || fail "$("$VHDIMG" info "$1")"
 }
 
 say "a raw disk: written in place, and no byte longer"

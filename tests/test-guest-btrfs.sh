@@ -69,7 +69,7 @@ same_free() {
 verify_btrfs() {
 	in_loop_mount "$1" "ro${MOUNT:+,$MOUNT}" verify_mounted
 	if test "$(stat -c %s "$1")" -gt $((64 << 20)); then
-		btrfs inspect-internal dump-super -s 1 "$1" | grep -Fq '[match]' ||
+		grep -Fq '[match]' <<<"$(btrfs inspect-internal dump-super -s 1 "$1")" ||
 			fail "the superblock's copy is lost"
 	fi
 }

@@ -198,7 +198,7 @@ damage() {
 	large=$(first_of ::large)
 	bottom=$(first_of ::deep/1/2/3/4/5/6/7/8/bottom)
 	last=$(last_of ::large) mid=$((last - 2))
-	mshowfat -i "$TMP/good.img" ::large | grep -q "<[0-9]*-$last>$" || fail "not in one piece"
+	grep -q "<[0-9]*-$last>$" <<<"$(mshowfat -i "$TMP/good.img" ::large)" || fail "not in one piece"
 	say "the table of $width bits is damaged"
 	again
 	set_entry "$width" "$large" 0

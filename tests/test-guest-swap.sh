@@ -75,7 +75,7 @@ for page in 4096 8192 65536; do
 		rm -f "$TMP/fs.img"
 		make_swap$page "$TMP/fs.img"
 		poke $((page - 10)) "$signature"
-		blkid -p -o full "$TMP/fs.img" | grep -q swsuspend || fail "not what libblkid knows"
+		grep -q swsuspend <<<"$(blkid -p -o full "$TMP/fs.img")" || fail "not what libblkid knows"
 		is_left hibernated 'start the guest and shut it down'
 	done
 done

@@ -25,7 +25,7 @@ poke() {
 # says PATTERN: the first line.
 says() {
 	"$TABLE" "$DISK" >"$TMP/said" || fail "$TABLE fails"
-	head -1 "$TMP/said" | grep -Eq "^$1" || fail "not '$1': $(cat "$TMP/said")"
+	grep -Eq "^$1" <<<"$(head -1 "$TMP/said")" || fail "not '$1': $(cat "$TMP/said")"
 }
 
 # has_none PATTERN: and no partition.

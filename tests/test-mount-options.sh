@@ -30,7 +30,7 @@ grep -Eq "^vhdfuse [0-9]" "$TMP/out"
 
 say "ro"
 is_read_only() {
-	options_of | grep -Eq "(^|,)ro(,|$)"
+	grep -Eq "(^|,)ro(,|$)" <<<"$(options_of)"
 	expect_equal "$(stat -c %a "$DISK")" 400
 	refuses dd if="$TMP/noise" of="$DISK" conv=notrunc
 	refuses fallocate -p -o 0 -l 4096 "$DISK"
@@ -54,8 +54,8 @@ say "what fstab lines carry"
 mounted_with nofail,noauto,user,users,_netdev,defaults,x-systemd.automount,x-gvfs-show true
 mounted_with rw,sync,noexec,nosuid,nodev,noatime,atime,relatime,strictatime,diratime,lazytime true
 sees_flags() {
-	options_of | grep -q noexec
-	options_of | grep -q noatime
+	grep -q noexec <<<"$(options_of)"
+	grep -q noatime <<<"$(options_of)"
 }
 mounted_with noexec,noatime sees_flags
 has_name() {
@@ -178,7 +178,7 @@ cat >"$TMP/in-namespace" <<'END'
 set -e
 mount --bind "$1/bin" /usr/local/bin
 mount -t fuse.vhdfuse "$1/a.vhd" "$1/mnt" -o ro,nofail,commit=7
-findmnt -t fuse.vhdfuse -no OPTIONS --mountpoint "$1/mnt" | grep -Eq "(^|,)ro(,|$)"
+grep -Eq "(^|,)ro(,|$)" <<<"$(findmnt -t fuse.vhdfuse -no OPTIONS --mountpoint "$1/mnt")"
 cmp -n 2097152 "$1/noise" "$1/mnt/disk.raw"
 umount -i "$1/mnt"
 mount -t fuse.vhdfuse "$1/with space.vhd" "$1/mnt"

@@ -18,7 +18,7 @@ cd "$TMP"
 
 # knows WORD: whether bootstrap serves it, by the line of its words.
 knows() {
-	sed -n 's/^"" | \(.*\)) ;;$/\1/p' "$top_srcdir/bootstrap" | tr -d ' ' | tr '|' '\n' | grep -qx -- "$1"
+	grep -qx -- "$1" <<<"$(sed -n 's/^"" | \(.*\)) ;;$/\1/p' "$top_srcdir/bootstrap" | tr -d ' ' | tr '|' '\n')"
 }
 
 # install_here: what is built goes below $TMP/root.

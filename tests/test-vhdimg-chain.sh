@@ -54,7 +54,7 @@ for level in 1 base; do
 	expect_status 2 "$VHDIMG" check --output=json w/top.vhd
 	expect_equal "$(jq -c '[.errors, .parents, .problems[0].kind]' "$TMP/out")" \
 		'[1,2,"bat-entry-past-end"]'
-	jq -r '.problems[0].message' "$TMP/out" | grep -q "w/$level.vhd" || fail "not named: $level"
+	grep -q "w/$level.vhd" <<<"$(jq -r '.problems[0].message' "$TMP/out")" || fail "not named: $level"
 	expect_status 2 "$VHDIMG" check --repair=lossy w/top.vhd
 	expect_equal "$(sha w/$level.vhd)" "$before" "a parent after the child's repair"
 	expect_status 0 "$VHDIMG" check --repair=lossy w/$level.vhd

@@ -64,7 +64,7 @@ wrong() {
 	local status=$1 pattern=$2
 	shift 2
 	expect_status "$status" "$VHDIMG" create "$@"
-	head -1 err | grep -Eq -- "$pattern" || fail "'$pattern' not in: $(cat err)"
+	grep -Eq -- "$pattern" <<<"$(head -1 err)" || fail "'$pattern' not in: $(cat err)"
 	expect_equal "$(ls -A d)" "" "left behind by create $*"
 }
 

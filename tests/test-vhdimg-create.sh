@@ -57,7 +57,7 @@ wrong() {
 	local status=$1 pattern=$2
 	shift 2
 	expect_status "$status" "$VHDIMG" create "$@"
-	head -1 "$TMP/err" | grep -Eq -- "$pattern" || fail "'$pattern' not in: $(cat "$TMP/err")"
+	grep -Eq -- "$pattern" <<<"$(head -1 "$TMP/err")" || fail "'$pattern' not in: $(cat "$TMP/err")"
 	expect_equal "$(ls -A "$TMP/d")" "" "left behind by create $*"
 }
 

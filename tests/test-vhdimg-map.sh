@@ -270,7 +270,7 @@ make_image "$TMP/$name" 1M
 picture "$TMP/name.svg" "$TMP/$name"
 expect_equal "$(xmllint --xpath 'string(/*/*[1])' "$TMP/name.svg")" \
 	$'<b>&"\'?[31m\xef\xbf\xbd?-'"$(printf 'x%.0s' {1..120}).vhd"
-xmllint --xpath 'string(//*[@class="name"]/text())' "$TMP/name.svg" | grep -q '^.\{20,40\}…x\{20,40\}\.vhd$' ||
+grep -q '^.\{20,40\}…x\{20,40\}\.vhd$' <<<"$(xmllint --xpath 'string(//*[@class="name"]/text())' "$TMP/name.svg")" ||
 	fail "a long name is not cut: $(grep 'class="name"' "$TMP/name.svg")"
 
 # terminal WIDTH VARIABLE=VALUE... ARGUMENT...: map on a terminal; its lines in $TMP/screen.
@@ -311,7 +311,7 @@ grep -q 'by the place in the file' "$TMP/screen" || fail "by what: $(tail -20 "$
 terminal 300 TERM=dumb COLUMNS=50 "$TMP/h.vhd"
 expect_equal "$(rows | head -1 | wc -c)" 33
 terminal 80 TERM=xterm LC_ALL=C "$TMP/h.vhd"
-rows | grep -q A || fail "blocks where only letters can be shown: $(tail -20 "$TMP/screen")"
+grep -q A <<<"$(rows)" || fail "blocks where only letters can be shown: $(tail -20 "$TMP/screen")"
 terminal 80 TERM=xterm "$TMP/h.vhd"
 grep -q $'\e\[94m█████' "$TMP/screen" || fail "no blocks: $(tail -20 "$TMP/screen")"
 expect_equal "$(rows | wc -l)" 0 "rows of letters"

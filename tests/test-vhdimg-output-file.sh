@@ -84,7 +84,7 @@ if (CORPUS=$corpus requires_corpus); then
 	for file in "$CORPUS"/*.vhd.xz; do
 		name=${file##*/}
 		corpus_image "${name%.vhd.xz}" "$TMP/c.vhd"
-		"$VHDIMG" info --output=json "$TMP/c.vhd" 2>/dev/null | grep -q '"type": "dynamic"' || continue
+		grep -q '"type": "dynamic"' <<<"$("$VHDIMG" info --output=json "$TMP/c.vhd" 2>/dev/null)" || continue
 		(vhd sha "$TMP/c.vhd" >"$TMP/was") 2>/dev/null || continue
 		"$VHDIMG" compact -q -n "$TMP/c.vhd" 2>/dev/null || continue
 		copies compact "$TMP/c.vhd"

@@ -111,7 +111,7 @@ resize gpt.vhd 80M
 grep -q 'sgdisk -e' "$TMP/out" || fail "not told what is next"
 mount_vhd gpt.vhd "$TMP/mnt"
 sgdisk -e "$DISK" >/dev/null
-sgdisk -v "$DISK" | grep -q 'No problems found' || fail "$(sgdisk -v "$DISK")"
+grep -q 'No problems found' <<<"$(sgdisk -v "$DISK")" || fail "$(sgdisk -v "$DISK")"
 umount_vhd "$TMP/mnt"
 resize gpt.vhd 40M
 

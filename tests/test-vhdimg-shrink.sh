@@ -92,7 +92,7 @@ before=$(sha "$TMP/new.vhd")
 expect_status 4 "$VHDIMG" shrink -n "$TMP/new.vhd"
 grep -Eq "^what stays: [0-9]+ blocks hold live data, [0-9]+ of them less than 5 %; [0-9]+ belong to an unclean ext4 on p3" "$TMP/out" ||
 	fail "$(cat "$TMP/out")"
-tail -1 "$TMP/out" | grep -Eq "new\.vhd: [0-9.]+ MiB -> [0-9.]+ MiB, [0-9.]+ MiB would be freed \([0-9]+ blocks\)" || fail "$(cat "$TMP/out")"
+grep -Eq "new\.vhd: [0-9.]+ MiB -> [0-9.]+ MiB, [0-9.]+ MiB would be freed \([0-9]+ blocks\)" <<<"$(tail -1 "$TMP/out")" || fail "$(cat "$TMP/out")"
 counted=$(grep "^what stays" "$TMP/out" | sed 's/, [0-9]* of them less than 5 %//' | grep -Eo '[0-9]+ (blocks|belong|to|are)' | awk '{ n += $1 } END { print n }')
 expect_status 4 "$VHDIMG" shrink -n --output=json "$TMP/new.vhd"
 size=$(jq '."file-size-after"' "$TMP/out")
@@ -123,6 +123,6 @@ for options in "" --align --no-holes --write --scrub; do
 	esac
 	cp "$TMP/a.vhd" "$TMP/b.vhd"
 	expect_status 4 "$VHDIMG" shrink ${options:+"$options"} "$TMP/a.vhd"
-	tail -1 "$TMP/out" | grep -q "nothing freed: " || fail "a second run: $(cat "$TMP/out")"
+	grep -q "nothing freed: " <<<"$(tail -1 "$TMP/out")" || fail "a second run: $(cat "$TMP/out")"
 	same "$TMP/a.vhd" "$TMP/b.vhd"
 done

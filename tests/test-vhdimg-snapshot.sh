@@ -75,7 +75,7 @@ unchanged() {
 	local status=$1 pattern=$2
 	shift 2
 	expect_status "$status" "$VHDIMG" snapshot "$@"
-	head -1 "$TMP/err" | grep -Eq -- "$pattern" || fail "'$pattern' not in: $(cat "$TMP/err")"
+	grep -Eq -- "$pattern" <<<"$(head -1 "$TMP/err")" || fail "'$pattern' not in: $(cat "$TMP/err")"
 	expect_equal "$(ls -lA --time-style=full-iso)" "$before" "after snapshot $*"
 }
 unchanged 73 "taken\.vhd" b.vhd taken.vhd

@@ -285,7 +285,7 @@ say "what is no mount of ours"
 expect_status 66 "$VHDIMG" umount "$TMP/none"
 expect_said none
 expect_status 64 "$VHDIMG" umount "$TMP/other"
-head -1 "$TMP/err" | grep -q "not a mount of vhdfuse" || fail "$(cat "$TMP/err")"
+grep -q "not a mount of vhdfuse" <<<"$(head -1 "$TMP/err")" || fail "$(cat "$TMP/err")"
 expect_status 64 "$VHDIMG" umount /proc
 grep -q " /proc " /proc/self/mounts || fail "/proc was unmounted"
 

@@ -14,8 +14,8 @@ usage() {
 	expect_status 64 "$VHDIMG" "$@"
 	expect_equal "$(wc -c <"$TMP/out")" 0 "stdout of vhdimg $*"
 	expect_equal "$(wc -l <"$TMP/err")" 2 "lines that vhdimg $* said"
-	sed -n 1p "$TMP/err" | grep -Eq -- "^vhdimg: .*$pattern" || fail "$(cat "$TMP/err")"
-	sed -n 2p "$TMP/err" | grep -Eq "^Try '.*--help'" || fail "$(cat "$TMP/err")"
+	grep -Eq -- "^vhdimg: .*$pattern" <<<"$(sed -n 1p "$TMP/err")" || fail "$(cat "$TMP/err")"
+	grep -Eq "^Try '.*--help'" <<<"$(sed -n 2p "$TMP/err")" || fail "$(cat "$TMP/err")"
 }
 
 make_image "$TMP/a.vhd" 10M
@@ -64,7 +64,7 @@ for arguments in --help -h "info --help" "map -h" "check --help" "create --help"
 	expect_equal "$(wc -c <"$TMP/err")" 0 "stderr of $arguments"
 done
 for command in info map check zero compact shrink create umount; do
-	"$VHDIMG" --help | grep -q "^  $command " || fail "--help does not have $command"
+	grep -q "^  $command " <<<"$("$VHDIMG" --help)" || fail "--help does not have $command"
 done
 # Help is there for who has forgotten the arguments, too.
 expect_status 0 "$VHDIMG" create --help --type=fixed
@@ -73,7 +73,7 @@ for arguments in --version -V "info -V"; do
 	expect_status 0 "$VHDIMG" $arguments
 	grep -Eqx "vhdimg [0-9]+(\.[0-9]+)+.*" "$TMP/out" || fail "version: $(cat "$TMP/out")"
 done
-(exec -a umount.fuse.vhdfuse "$VHDIMG" --help) | grep -q "^Usage: umount.fuse.vhdfuse" ||
+grep -q "^Usage: umount.fuse.vhdfuse" <<<"$(exec -a umount.fuse.vhdfuse "$VHDIMG" --help)" ||
 	fail "the umount helper has no help"
 
 say "options and arguments in any order"

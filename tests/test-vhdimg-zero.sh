@@ -88,7 +88,7 @@ verify_of() {
 		mcopy -s -i "$2" ::keep "$TMP/copied/"
 		same_tree "$TMP/copied"
 		;;
-	swap) swaplabel "$2" | grep -q "swapped" ;;
+	swap) grep -q "swapped" <<<"$(swaplabel "$2")" ;;
 	*) with_mount_of "$1" "$2" ro same_tree ;;
 	esac
 }
@@ -194,17 +194,17 @@ for number in 1 2 3 4 5 6 7; do
 	grep -Eq "^partition $number \([a-z0-9]+\): .* used, .* free$" "$TMP/out" || fail "$(cat "$TMP/out")"
 done
 size='[0-9.]+ (bytes|[KMG]iB)'
-tail -1 "$TMP/out" | grep -Eqx "$TMP/a.vhd: $size -> $size, $size would be freed \([0-9]+ blocks\), [0-9]+:[0-9]{2}" ||
+grep -Eqx "$TMP/a.vhd: $size -> $size, $size would be freed \([0-9]+ blocks\), [0-9]+:[0-9]{2}" <<<"$(tail -1 "$TMP/out")" ||
 	fail "$(tail -1 "$TMP/out")"
 host=$(stat -c %b "$TMP/a.vhd")
 expect_status 0 "$VHDIMG" zero "$TMP/a.vhd"
-tail -1 "$TMP/out" | grep -Eqx "$TMP/a.vhd: $size -> $size, $size freed \([0-9]+ blocks\), [0-9]+:[0-9]{2}" ||
+grep -Eqx "$TMP/a.vhd: $size -> $size, $size freed \([0-9]+ blocks\), [0-9]+:[0-9]{2}" <<<"$(tail -1 "$TMP/out")" ||
 	fail "$(tail -1 "$TMP/out")"
 test $((host - $(stat -c %b "$TMP/a.vhd"))) -gt $((40 * 2048)) || fail "the host has no room back"
 expect_status 0 "$VHDIMG" zero -q "$TMP/a.vhd"
 expect_equal "$(wc -c <"$TMP/out")" 0 "stdout with -q"
 expect_status 0 "$VHDIMG" zero "$TMP/a.vhd"
-tail -1 "$TMP/out" | grep -Eq "nothing freed: [a-z ]+, [0-9]+:[0-9]{2}$" || fail "$(tail -1 "$TMP/out")"
+grep -Eq "nothing freed: [a-z ]+, [0-9]+:[0-9]{2}$" <<<"$(tail -1 "$TMP/out")" || fail "$(tail -1 "$TMP/out")"
 
 say "some of them alone"
 # free_is_zero NUMBER: in the disk that $TMP/a.vhd is.
@@ -319,7 +319,7 @@ to_vhd "$TMP/a.vhd"
 before=$(sha "$TMP/a.vhd")
 expect_status 4 "$VHDIMG" zero "$TMP/a.vhd"
 grep -q "the whole disk is left alone: partition 7 (swap) is hibernated" "$TMP/err" || fail "$(cat "$TMP/err")"
-tail -1 "$TMP/out" | grep -q "nothing freed" || fail "$(cat "$TMP/out")"
+grep -q "nothing freed" <<<"$(tail -1 "$TMP/out")" || fail "$(cat "$TMP/out")"
 expect_status 4 "$VHDIMG" zero --ignore=swap "$TMP/a.vhd"
 expect_equal "$(sha "$TMP/a.vhd")" "$before" "the disk of a system that sleeps was touched"
 expect_status 0 "$VHDIMG" info --output=json "$TMP/a.vhd"

@@ -44,7 +44,7 @@ for name in vhdfuse vhdimg; do
 	sed -i "s/^Version: .*/Version: $higher/" "$TMP/$name/DEBIAN/control"
 	dpkg-deb -b "$TMP/$name" "$TMP/packages/${name}_${higher}.deb" >/dev/null
 done
-! dpkg-deb -f "$TMP"/packages/vhdimg_"$version"_*.deb Depends | grep -q fuse || fail "vhdimg wants libfuse"
+! grep -q fuse <<<"$(dpkg-deb -f "$TMP"/packages/vhdimg_"$version"_*.deb Depends)" || fail "vhdimg wants libfuse"
 
 say "a clean Debian"
 if ! wait "$making"; then
