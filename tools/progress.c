@@ -132,7 +132,8 @@ uint64_t progress_end(struct progress *progress)
 {
 	if (progress->is_dirty)
 		fputs("\r\033[K", stderr);
-	catch_signals(SIG_DFL);
+	if (!stopped_by)	/* else the end is near, and timeout(1) sends its signal twice */
+		catch_signals(SIG_DFL);
 	return (uint64_t)seconds_since(&progress->begun);
 }
 
