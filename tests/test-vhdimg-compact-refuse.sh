@@ -152,12 +152,12 @@ for signal in INT TERM; do
 done
 
 say "--max-time is reached: what was gained is kept, and it is no error"
-for ((tries = 0; tries < 20; tries++)); do
+for ((us = 20000; us > 0; us /= 2)); do
 	cp "$TMP/large.vhd" "$TMP/a.vhd"
 	# Held until the time is over: no machine is too fast for that.
 	"$VHDIMG" compact --max-time=1 --output=json "$TMP/a.vhd" >"$TMP/out" 2>"$TMP/err" &
 	job=$!
-	sleep "0.0$((tries % 8 + 1))"
+	await_catch "$job" $us
 	kill -STOP $job 2>/dev/null || true
 	sleep 1.1
 	kill -CONT $job 2>/dev/null || true
@@ -205,11 +205,11 @@ cp "$TMP/large.vhd" "$TMP/a.vhd"
 	print(seen, "lines")
 END
 said=0
-for ((tries = 0; tries < 100 && said == 0; tries++)); do
+for ((us = 20000; us > 0 && said == 0; us /= 2)); do
 	cp "$TMP/large.vhd" "$TMP/a.vhd"
 	"$VHDIMG" compact "$TMP/a.vhd" >"$TMP/out" 2>"$TMP/err" &
 	job=$!
-	sleep "0.0$((tries % 8 + 1))"
+	await_catch "$job" $us
 	kill -USR1 $job 2>/dev/null || true
 	status=0
 	wait $job || status=$?

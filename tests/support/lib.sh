@@ -142,25 +142,36 @@ expect_equal() {
 	test "$1" = "$2" || fail "'$1' instead of '$2'${3:+: $3}"
 }
 
-# expect_stopped SIGNAL RESET COMMAND...: sent SIGNAL (INT or TERM) at some moment, the command says by
-# its status that it was stopped. RESET is a command line that is run before each try, since a try can
-# be too late, or too early: before the command catches signals.
+# await_catch PID [MICROSECONDS]: until it catches SIGTERM, or has it blocked and waits for it, and that
+# long; or until it has ended. A signal before that would just end it.
+await_catch() {
+	local text caught=0
+	until test "$caught" = 1; do
+		text=
+		IFS= read -rd '' text 2>/dev/null <"/proc/$1/status" || true
+		[[ $text =~ SigBlk:$'\t'([0-9a-f]+).*SigCgt:$'\t'([0-9a-f]+) ]] || return 0
+		[[ $text != Name:$'\t'bash* ]] || continue	# this shell, which catches it, too
+		caught=$(((16#${BASH_REMATCH[1]} | 16#${BASH_REMATCH[2]}) >> 14 & 1))
+	done
+	test "${2-0}" -lt 1000 || sleep "$(printf '0.%06d' "$2")"
+}
+
+# expect_stopped SIGNAL RESET COMMAND...: sent SIGNAL (INT or TERM) some moment after it began to catch
+# it, and at once again, as timeout(1) does, sooner each time until it was not over by then, the command
+# says by its status that it was stopped. RESET is a command line that is run before each try.
 expect_stopped() {
-	local signal=$1 reset=$2 status=0 tries want=143
+	local signal=$1 reset=$2 status=0 want=143 us job
 	shift 2
 	test "$signal" = TERM || want=130
-	for ((tries = 0; tries < 200 && status == 0; tries++)); do
+	for ((us = 50000; us > 0 && status == 0; us = us * 19 / 20)); do
 		eval "$reset"
-		status=0
-		# Not in a shell's background, where SIGINT would be ignored.
-		"${PYTHON:-python3}" - "$signal" "0.0$((tries % 10))" "$@" >"$TMP/out" 2>"$TMP/err" <<-'END' || status=$?
-			import signal, subprocess, sys, time
-			job = subprocess.Popen(sys.argv[3:])
-			time.sleep(float(sys.argv[2]))
-			job.send_signal(getattr(signal, "SIG" + sys.argv[1]))
-			status = job.wait()
-			sys.exit(status if status >= 0 else 0)	# it came before the job caught signals
-		END
+		# In a shell's background SIGINT would be ignored.
+		env --default-signal=INT "$@" >"$TMP/out" 2>"$TMP/err" &
+		job=$!
+		await_catch "$job" $us
+		{ kill -s "$signal" "$job" && kill -s "$signal" "$job"; } 2>/dev/null || true
+		wait "$job" || status=$?
+		test -s "$TMP/err" || status=0	# ended by the signal, which it caught no more
 	done
 	expect_equal "$status" "$want" "never stopped by SIG$signal: $(cat "$TMP/err")"
 }
