@@ -142,20 +142,6 @@ expect_equal() {
 	test "$1" = "$2" || fail "'$1' instead of '$2'${3:+: $3}"
 }
 
-# await_catch PID [MICROSECONDS]: until it catches SIGTERM, or has it blocked and waits for it, and that
-# long; or until it has ended. A signal before that would just end it.
-await_catch() {
-	local text caught=0
-	until test "$caught" = 1; do
-		text=
-		IFS= read -rd '' text 2>/dev/null <"/proc/$1/status" || true
-		[[ $text =~ SigBlk:$'\t'([0-9a-f]+).*SigCgt:$'\t'([0-9a-f]+) ]] || return 0
-		[[ $text != Name:$'\t'bash* ]] || continue	# this shell, which catches it, too
-		caught=$(((16#${BASH_REMATCH[1]} | 16#${BASH_REMATCH[2]}) >> 14 & 1))
-	done
-	test "${2-0}" -lt 1000 || sleep "$(printf '0.%06d' "$2")"
-}
-
 # expect_stopped SIGNAL RESET COMMAND...: sent SIGNAL (INT or TERM) some moment after it began to catch
 # it, and at once again, as timeout(1) does, sooner each time until it was not over by then, the command
 # says by its status that it was stopped. RESET is a command line that is run before each try.
@@ -213,6 +199,22 @@ is_gone() {
 # wait_gone SECONDS PID
 wait_gone() {
 	wait_for "$1" is_gone "$2"
+}
+
+# await_catch PID [MICROSECONDS]: until it catches SIGTERM, or has it blocked and waits for it, and that
+# long; or until it has ended. A signal before that would just end it. Without a pause, since what it
+# does may take a few milliseconds.
+await_catch() {
+	local text caught=0 deadline=$((SECONDS + 30))
+	until test "$caught" = 1; do
+		test "$SECONDS" -lt "$deadline" || fail "process $1 catches no signal"
+		text=
+		IFS= read -rd '' text 2>/dev/null <"/proc/$1/status" || true
+		[[ $text =~ SigBlk:$'\t'([0-9a-f]+).*SigCgt:$'\t'([0-9a-f]+) ]] || return 0
+		[[ $text != Name:$'\t'bash* ]] || continue	# this shell, which catches it, too
+		caught=$(((16#${BASH_REMATCH[1]} | 16#${BASH_REMATCH[2]}) >> 14 & 1))
+	done
+	test "${2-0}" -lt 1000 || sleep "$(printf '0.%06d' "$2")"
 }
 
 is_mounted() {
