@@ -143,8 +143,9 @@ expect_equal() {
 }
 
 # expect_stopped SIGNAL RESET COMMAND...: sent SIGNAL (INT or TERM) some moment after it began to catch
-# it, and at once again, as timeout(1) does, sooner each time until it was not over by then, the command
-# says by its status that it was stopped. RESET is a command line that is run before each try.
+# it, and on and on until it has ended (timeout(1) sends its signal twice), the command says by its
+# status that it was stopped. It is tried sooner each time until it was not over by then. RESET is a
+# command line that is run before each try.
 expect_stopped() {
 	local signal=$1 reset=$2 status=0 want=143 us job
 	shift 2
@@ -155,7 +156,7 @@ expect_stopped() {
 		env --default-signal=INT "$@" >"$TMP/out" 2>"$TMP/err" &
 		job=$!
 		await_catch "$job" $us
-		{ kill -s "$signal" "$job" && kill -s "$signal" "$job"; } 2>/dev/null || true
+		while kill -s "$signal" "$job"; do :; done 2>/dev/null
 		wait "$job" || status=$?
 		test -s "$TMP/err" || status=0	# ended by the signal, which it caught no more
 	done
